@@ -1,0 +1,44 @@
+"""Wall time as an argument: whole microseconds since 1970, UTC.
+
+Integers, because every event carries four of them and the hot path compares and stores them.
+`datetime` appears only where a person or an API reads a time. Monotonic time is
+`trio.current_time()`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Clock(Protocol):
+    """Where the wall time comes from."""
+
+    def now_us(self) -> int:
+        """The wall time in microseconds since 1970, UTC."""
+        ...
+
+
+def to_datetime(time_us: int) -> datetime:
+    """The aware UTC datetime of a time in microseconds."""
+    return _EPOCH + timedelta(microseconds=time_us)
+
+
+def from_datetime(time: datetime) -> int:
+    """Microseconds since 1970 of a datetime; one without a zone is taken as UTC."""
+    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // _MICROSECOND
+
+
+def isoformat(time_us: int) -> str:
+    """RFC 3339 with milliseconds and `Z`, as the SDKs write it."""
+    text = to_datetime(time_us).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,47 @@
+"""What the logs after the event log carry.
+
+Change log: what identity decided, in event-log order. Activation log: what destinations may need
+to hear about. Both refer to the event by its offset, so a body is stored (and later erased) once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+# kinds of a change and of an activation
+RESOLVED: Final = 0  # this event is about that profile
+MERGED: Final = 1  # `profile_id` took in `other_profile_id`
+SPLIT: Final = 2  # `other_profile_id` left `profile_id`
+RENAMED: Final = 3  # the profile was `other_profile_id`, is now `profile_id`
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One decision of identity. `cause_offset` is the event (its offset in the event log).
+
+    `leaf` is the node under which the event's facts are stored; empty where the event named
+    nobody that can be resolved, and then `profile_id` is empty too.
+    """
+
+    kind: int
+    cause_offset: int
+    profile_id: bytes
+    leaf: bytes = b""
+    other_profile_id: bytes = b""
+
+
+class Activation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One thing that each destination may be owed. Same meaning of the fields as in `Change`."""
+
+    kind: int
+    cause_offset: int
+    profile_id: bytes
+    other_profile_id: bytes = b""
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+encode = _encoder.encode
+decode_change = msgspec.msgpack.Decoder(Change).decode
+decode_activation = msgspec.msgpack.Decoder(Activation).decode

@@ -1,0 +1,65 @@
+"""Everything that reaches the code from outside: clock, chance, store, network, resolver, threads.
+
+One object, made once (`cdp.system.real_environment`, or a simulated world in the tests) and handed
+down. Nothing else in `cdp` reads a clock, throws a die, opens a socket or starts a thread; a lint
+rule holds that (pyproject, TID251). So the whole daemon can run in a seeded simulation with
+virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from cdp.clock import Clock
+
+if TYPE_CHECKING:
+    import httpx
+    import trio
+
+T = TypeVar("T")
+
+
+class Network(Protocol):
+    """Sockets, inward and outward."""
+
+    async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[Any]]:
+        """Listeners for the data plane. Port 0 picks a free one. Raises OSError."""
+        ...
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """The transport that destinations' HTTP clients use. The caller closes it."""
+        ...
+
+    async def resolve(self, host: str, port: int) -> Sequence[str]:
+        """Every IP address of a host name, as text. Raises OSError."""
+        ...
+
+
+class RunInThread(Protocol):
+    """Runs a blocking call off the event loop and awaits it."""
+
+    def __call__(self, function: Callable[..., T], *args: Any) -> Awaitable[T]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The world as the daemon sees it.
+
+    `open_store` takes the directory and returns an open store (`cdp.storage.store.Store`); it is
+    typed loosely here because the environment lies below the storage layer.
+    """
+
+    clock: Clock
+    rng: Random
+    network: Network
+    run_in_thread: RunInThread
+    open_store: Callable[[Path], Any]
+    environ: Callable[[str], str | None]
+
+    def new_id(self) -> str:
+        """A random 128-bit id in hexadecimal."""
+        return f"{self.rng.getrandbits(128):032x}"

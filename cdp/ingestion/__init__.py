@@ -1,0 +1,1 @@
+"""The data plane: bytes from SDKs become durable events."""

@@ -1,0 +1,101 @@
+"""The store as the folds see it: families of ordered keys, atomic batches, and one way to be durable.
+
+`write` is atomic over families and cheap, but not yet durable; `sync` makes everything written
+before it durable, and callers that wait at the same time share one flush. Answer a client, or
+act on the outside world irrevocably, only after `sync`.
+
+Keys are big-endian or keyed hashes, never raw identifiers. Values pass through the codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+FORMAT_VERSION: Final = 1
+
+# Every column family, and what its keys are.
+FAMILIES: Final = (
+    "meta",  # name -> value: format version, cursors (`cursor:<reader>`), counters (`counts:<owner>`)
+    "events",  # offset u64 of a block's first record -> block of event records
+    "changes",  # the same, for the change log
+    "activations",  # the same, for the activation log
+    "seen",  # keyed hash of (source scope, messageId), 16 bytes -> received_at_us u64
+    "seen_expiry",  # received_at_us u64 + offset u64 -> concatenated 16-byte keys of `seen`
+    "rejected",  # received_at_us u64 + sequence u32 -> rejected event
+    "identity",  # what cdp._matcher returns, byte for byte
+    "identifiers",  # node 16 -> Identifier
+    "fragments",  # leaf node 16 -> Fragment
+    "timeline",  # leaf node 16 + event_time_us u64 + event offset u64 -> event type
+    "logins",  # device node 16 + event_time_us u64 + user node 16 -> empty: who was signed in
+    "messages",  # keyed hash 16 of messageId -> event offset u64: `cdp why EVENT`
+    "event_profiles",  # event offset u64 -> change log offset u64 (why: which decision)
+    "pending",  # destination name + 0x00 + activation offset u64 -> pending delivery
+    "dead",  # destination name + 0x00 + activation offset u64 -> dead letter
+    "outcomes",  # event offset u64 + destination name -> what became of it (why)
+)
+
+
+class Batch(Protocol):
+    """Writes that happen together or not at all."""
+
+    def put(self, family: str, key: bytes, value: bytes) -> None: ...
+
+    def delete(self, family: str, key: bytes) -> None: ...
+
+    def delete_range(self, family: str, start: bytes, end: bytes) -> None:
+        """Deletes keys with start <= key < end."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Store(Protocol):
+    """An open store. Only one process has it; only the event loop's thread calls it."""
+
+    def get(self, family: str, key: bytes) -> bytes | None: ...
+
+    def get_many(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """One value a key, in the same order; None where there is none."""
+        ...
+
+    def scan(
+        self,
+        family: str,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Keys with start <= key < end in order, or from the last one back with `reverse`."""
+        ...
+
+    def items(self, family: str) -> Iterator[tuple[bytes, bytes]]:
+        """Every key and value of a family in order, streamed. Not to be held over a write."""
+        ...
+
+    def batch(self) -> Batch: ...
+
+    def write(self, batch: Batch) -> None:
+        """Applies a batch atomically. Visible at once, durable after the next `sync`.
+
+        Raises:
+            StorageError: the outcome is unknown; crash, and let de-duplication decide.
+        """
+        ...
+
+    async def sync(self) -> None:
+        """Returns when everything written before the call is on disk. Raises StorageError."""
+        ...
+
+    def checkpoint(self, path: Path) -> None:
+        """A consistent copy (hard links where it can) in a directory that must not exist."""
+        ...
+
+    def size_bytes(self) -> int:
+        """What the files take on disk."""
+        ...
+
+    def close(self) -> None: ...
