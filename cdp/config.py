@@ -46,7 +46,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table of the configuration file: immutable, and closed to keys that it does not name."""
 
 
-class Gateway(Table):
+class Gateway(Table, frozen=True):
     """The data plane: where SDKs send events."""
 
     host: str = "127.0.0.1"
@@ -57,7 +57,7 @@ class Gateway(Table):
     tls_key: str | None = None
 
 
-class Control(Table):
+class Control(Table, frozen=True):
     """The control plane: admin and profile API. Loopback unless configured."""
 
     host: str = "127.0.0.1"
@@ -65,7 +65,7 @@ class Control(Table):
     token: Secret | None = None  # required where `host` is not loopback
 
 
-class Source(Table):
+class Source(Table, frozen=True):
     """An ingress and its credential. Browser keys are public; server keys are trusted further."""
 
     write_key: str
@@ -74,7 +74,7 @@ class Source(Table):
     allowed_origins: tuple[str, ...] = ()  # empty: any
 
 
-class DestinationConfig(Table):
+class DestinationConfig(Table, frozen=True):
     """An outlet. `settings` is checked by the destination type's own Settings.
 
     `purposes` adds to those that the destination type declares; a destination with none, in all,
@@ -88,13 +88,13 @@ class DestinationConfig(Table):
     settings: dict[str, Any] = {}
 
 
-class Consent(Table):
+class Consent(Table, frozen=True):
     """What holds where an event says nothing. A purpose that is not listed is denied."""
 
     defaults: dict[str, Literal["granted", "denied"]] = {}
 
 
-class NamespaceRule(Table):
+class NamespaceRule(Table, frozen=True):
     """How many distinct values of a namespace one profile may have, and who yields first.
 
     `limit` 0 means unlimited. `persons_max` is how many distinct user ids an identifier may be
@@ -121,7 +121,7 @@ _DEFAULT_RULES: Final = {
 }
 
 
-class Identity(Table):
+class Identity(Table, frozen=True):
     """The rules of deterministic resolution. Profiles are a pure function of evidence and these."""
 
     key: Secret | None = None  # keys the hashes of identifiers; `cdp init` makes one
@@ -135,7 +135,7 @@ class Identity(Table):
         return {**_DEFAULT_RULES, **self.rules}
 
 
-class Retention(Table):
+class Retention(Table, frozen=True):
     """How long the logs keep events. Nothing is truncated that a reader still needs."""
 
     age_days_max: float = 90.0
@@ -144,7 +144,7 @@ class Retention(Table):
     interval_s: float = 60.0
 
 
-class Limits(Table):
+class Limits(Table, frozen=True):
     """Every limit in one place, with its unit. The relations between them are checked at start."""
 
     # requests
@@ -187,19 +187,34 @@ class Limits(Table):
     def contradictions(self) -> list[str]:
         """The relations that these values break, each in words; empty where none."""
         relations = [
-            (self.body_bytes_max >= 512_000, "body_bytes_max must be at least 512000: SDKs send that"),
-            (self.body_bytes_max >= self.event_bytes_max, "body_bytes_max must hold event_bytes_max"),
+            (
+                self.body_bytes_max >= 512_000,
+                "body_bytes_max must be at least 512000: SDKs send that",
+            ),
+            (
+                self.body_bytes_max >= self.event_bytes_max,
+                "body_bytes_max must hold event_bytes_max",
+            ),
             (self.inflight_bytes_max >= self.body_bytes_max, "inflight_bytes_max must hold a body"),
-            (self.intake_events_max >= self.batch_events_max, "intake_events_max must hold a batch"),
-            (self.backoff_s_max >= self.backoff_s_min > 0, "backoff_s_max must be >= backoff_s_min > 0"),
-            (self.connections_max >= self.connections_per_ip_max, "connections_max < connections_per_ip_max"),
+            (
+                self.intake_events_max >= self.batch_events_max,
+                "intake_events_max must hold a batch",
+            ),
+            (
+                self.backoff_s_max >= self.backoff_s_min > 0,
+                "backoff_s_max must be >= backoff_s_min > 0",
+            ),
+            (
+                self.connections_max >= self.connections_per_ip_max,
+                "connections_max < connections_per_ip_max",
+            ),
         ]
         numbers = {name: getattr(self, name) for name in self.__struct_fields__}
         positive = [(value > 0, f"{name} must be positive") for name, value in numbers.items()]
         return [text for holds, text in [*relations, *positive] if not holds]
 
 
-class Config(Table):
+class Config(Table, frozen=True):
     """The whole configuration."""
 
     data_dir: Path = Path("data")
