@@ -1,4 +1,4 @@
-"""The store as the folds see it: families of ordered keys, atomic batches, and one way to be durable.
+"""The store as the folds see it: families of ordered keys, atomic batches, one way to be durable.
 
 `write` is atomic over families and cheap, but not yet durable; `sync` makes everything written
 before it durable, and callers that wait at the same time share one flush. Answer a client, or
@@ -9,15 +9,17 @@ Keys are big-endian or keyed hashes, never raw identifiers. Values pass through 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 FORMAT_VERSION: Final = 1
 
 # Every column family, and what its keys are.
 FAMILIES: Final = (
-    "meta",  # name -> value: format version, cursors (`cursor:<reader>`), counters (`counts:<owner>`)
+    "meta",  # name -> value: format, cursors (`cursor:<reader>`), counters (`counts:<owner>`), …
     "events",  # offset u64 of a block's first record -> block of event records
     "changes",  # the same, for the change log
     "activations",  # the same, for the activation log
@@ -88,6 +90,10 @@ class Store(Protocol):
 
     async def sync(self) -> None:
         """Returns when everything written before the call is on disk. Raises StorageError."""
+        ...
+
+    async def reclaim(self, family: str, start: bytes, end: bytes) -> None:
+        """Gives the disk space of deleted keys in start <= key < end back. May take seconds."""
         ...
 
     def checkpoint(self, path: Path) -> None:
