@@ -1,49 +1,53 @@
-"""One `cdp.toml` becomes frozen structs. Unknown keys, wrong types and impossible combinations are refused.
+"""One `cdp.toml` becomes frozen structs.
 
-Every limit of the daemon stands in `Limits`, with its unit in its name. Secrets are references
-(`env:NAME` or `file:PATH`), never values. Relative paths are relative to the file.
+Unknown keys, wrong types and impossible combinations are refused before anything starts, with the
+file, the key, the value and what is allowed. Every limit of the daemon stands in `Limits`, with
+its unit in its name. Secrets are references (`env:NAME` or `file:PATH`), never values. Relative
+paths are relative to the file.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import msgspec
-
+from cdp.config_checks import (
+    bad_names,
+    bad_origins,
+    bad_port,
+    bad_proxies,
+    bad_public_url,
+    bad_region,
+    bad_tls,
+    bad_write_key,
+    is_loopback,
+    not_positive,
+    same_priority,
+    too_short,
+)
+from cdp.config_reading import Environ, MaybeSecret, Secret, Table, read_table, unknown
+from cdp.domain.event import EVENT_TYPES
 from cdp.domain.identifier import NAMESPACES
 from cdp.errors import ConfigError
 
+__all__ = [
+    "Config",
+    "Consent",
+    "Control",
+    "DestinationConfig",
+    "Gateway",
+    "Identity",
+    "Limits",
+    "NamespaceRule",
+    "Retention",
+    "Secret",
+    "Source",
+    "Table",
+    "load",
+]
+
 DAY_S: Final = 86_400
-
-
-class Secret:
-    """A credential. Its repr and str never show it; `reveal()` does."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('****')"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._value == other._value
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the configuration file: immutable, and closed to keys that it does not name."""
 
 
 class Gateway(Table, frozen=True):
@@ -53,8 +57,16 @@ class Gateway(Table, frozen=True):
     port: int = 8080
     public_url: str | None = None  # what browsers reach it by; from the Host header where absent
     trusted_proxies: tuple[str, ...] = ()  # peers whose X-Forwarded-For is believed
-    tls_certificate: str | None = None
-    tls_key: str | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+    def contradictions(self) -> list[str]:
+        return [
+            *bad_port(self.port),
+            *bad_public_url(self.public_url),
+            *bad_proxies(self.trusted_proxies),
+            *bad_tls(self.tls_certificate, self.tls_key),
+        ]
 
 
 class Control(Table, frozen=True):
@@ -64,14 +76,26 @@ class Control(Table, frozen=True):
     port: int = 8081
     token: Secret | None = None  # required where `host` is not loopback
 
+    def contradictions(self) -> list[str]:
+        found = bad_port(self.port)
+        if self.token is None and not is_loopback(self.host):
+            found.append(
+                f'token: missing, and host "{self.host}" can be reached from other machines; '
+                'set token = "file:PATH" or "env:NAME", or host = "127.0.0.1"'
+            )
+        return found + too_short("token", self.token, chars_min=16)
+
 
 class Source(Table, frozen=True):
     """An ingress and its credential. Browser keys are public; server keys are trusted further."""
 
-    write_key: str
+    write_key: MaybeSecret
     kind: Literal["browser", "server"] = "browser"
     enabled: bool = True
     allowed_origins: tuple[str, ...] = ()  # empty: any
+
+    def contradictions(self) -> list[str]:
+        return bad_write_key(self.write_key) + bad_origins(self.allowed_origins)
 
 
 class DestinationConfig(Table, frozen=True):
@@ -86,6 +110,13 @@ class DestinationConfig(Table, frozen=True):
     purposes: tuple[str, ...] = ()
     events: tuple[str, ...] = ()  # event types to offer; empty: all
     settings: dict[str, Any] = {}
+
+    def contradictions(self) -> list[str]:
+        return [
+            f'events: "{event}" is an {unknown("event type", event, EVENT_TYPES)}'
+            for event in self.events
+            if event not in EVENT_TYPES
+        ]
 
 
 class Consent(Table, frozen=True):
@@ -105,6 +136,14 @@ class NamespaceRule(Table, frozen=True):
     limit: int = 5
     limit_window: Literal["ever", "annually", "monthly", "weekly", "daily"] = "ever"
     persons_max: int = 0
+
+    def contradictions(self) -> list[str]:
+        numbers = {"limit": self.limit, "persons_max": self.persons_max, "priority": self.priority}
+        return [
+            f"{key}: found {value}; expected 0 or more"
+            for key, value in numbers.items()
+            if value < 0
+        ]
 
 
 _DEFAULT_RULES: Final = {
@@ -134,6 +173,23 @@ class Identity(Table, frozen=True):
         """The defaults with the operator's changes."""
         return {**_DEFAULT_RULES, **self.rules}
 
+    def contradictions(self) -> list[str]:
+        found = [
+            f"rules.{name}: {unknown('namespace', name, NAMESPACES)}"
+            for name in self.rules
+            if name not in NAMESPACES
+        ]
+        found += same_priority(
+            {name: rule.priority for name, rule in self.effective_rules().items()}
+        )
+        found += bad_region(self.default_region)
+        found += too_short("key", self.key, chars_min=32)
+        if not all(self.blocked_values):
+            found.append("blocked_values: an empty text is always blocked; leave it out")
+        if self.hull_nodes_max < 1:
+            found.append(f"hull_nodes_max: found {self.hull_nodes_max}; expected 1 or more")
+        return found
+
 
 class Retention(Table, frozen=True):
     """How long the logs keep events. Nothing is truncated that a reader still needs."""
@@ -142,6 +198,9 @@ class Retention(Table, frozen=True):
     log_bytes_max: int = 50 * 2**30
     rejected_age_days_max: float = 30.0
     interval_s: float = 60.0
+
+    def contradictions(self) -> list[str]:
+        return not_positive(self)
 
 
 class Limits(Table, frozen=True):
@@ -185,33 +244,28 @@ class Limits(Table, frozen=True):
     drain_timeout_s: float = 20.0
 
     def contradictions(self) -> list[str]:
-        """The relations that these values break, each in words; empty where none."""
+        """The relations that these values break, each as `key: what must hold`."""
         relations = [
+            ("body_bytes_max", self.body_bytes_max, 512_000, "what SDKs send in a request"),
+            ("body_bytes_max", self.body_bytes_max, self.event_bytes_max, "event_bytes_max"),
+            ("inflight_bytes_max", self.inflight_bytes_max, self.body_bytes_max, "body_bytes_max"),
             (
-                self.body_bytes_max >= 512_000,
-                "body_bytes_max must be at least 512000: SDKs send that",
+                "intake_events_max",
+                self.intake_events_max,
+                self.batch_events_max,
+                "batch_events_max",
             ),
+            ("backoff_s_max", self.backoff_s_max, self.backoff_s_min, "backoff_s_min"),
             (
-                self.body_bytes_max >= self.event_bytes_max,
-                "body_bytes_max must hold event_bytes_max",
-            ),
-            (self.inflight_bytes_max >= self.body_bytes_max, "inflight_bytes_max must hold a body"),
-            (
-                self.intake_events_max >= self.batch_events_max,
-                "intake_events_max must hold a batch",
-            ),
-            (
-                self.backoff_s_max >= self.backoff_s_min > 0,
-                "backoff_s_max must be >= backoff_s_min > 0",
-            ),
-            (
-                self.connections_max >= self.connections_per_ip_max,
-                "connections_max < connections_per_ip_max",
+                *("connections_max", self.connections_max),
+                *(self.connections_per_ip_max, "connections_per_ip_max"),
             ),
         ]
-        numbers = {name: getattr(self, name) for name in self.__struct_fields__}
-        positive = [(value > 0, f"{name} must be positive") for name, value in numbers.items()]
-        return [text for holds, text in [*relations, *positive] if not holds]
+        return not_positive(self) + [
+            f"{key}: found {value}; expected at least {least} ({why})"
+            for key, value, least, why in relations
+            if value < least
+        ]
 
 
 class Config(Table, frozen=True):
@@ -228,5 +282,48 @@ class Config(Table, frozen=True):
     limits: Limits = Limits()
     path: Path = Path("cdp.toml")  # where it was read from; not a key of the file
 
+    def contradictions(self) -> list[str]:
+        found = bad_names("sources", self.sources) + bad_names("destinations", self.destinations)
+        owners: dict[str, str] = {}
+        for name, source in self.sources.items():
+            owner = owners.setdefault(source.write_key, name)
+            if owner != name:
+                found.append(
+                    f"sources.{name}.write_key: the same as that of sources.{owner}; "
+                    "each source needs its own"
+                )
+        gateway, control = self.gateway, self.control
+        if gateway.port and (gateway.host, gateway.port) == (control.host, control.port):
+            found.append(f"control.port: {control.port} is taken by the gateway; choose another")
+        return found
 
-_ = (tomllib, Callable, NAMESPACES, ConfigError)
+
+def load(path: Path, environ: Environ) -> Config:
+    """Reads and checks a configuration file. `environ` looks an environment variable up.
+
+    Raises:
+        ConfigError: names every problem of the file, one a line.
+    """
+    try:
+        raw = tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; `cdp init` writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    _fill_rules(raw)
+    # `data_dir` has a default that is relative to the file, as every other path is.
+    raw.setdefault("data_dir", str(Config().data_dir))
+    return read_table(Config, raw, file=path, environ=environ, path=path)
+
+
+def _fill_rules(raw: dict[str, Any]) -> None:
+    """An operator's rule need only name what differs from the default rule of its namespace."""
+    identity = raw.get("identity")
+    rules = identity.get("rules") if isinstance(identity, dict) else None
+    for name, rule in (rules if isinstance(rules, dict) else {}).items():
+        if isinstance(rule, dict) and name in _DEFAULT_RULES:
+            default = _DEFAULT_RULES[name]
+            for key in default.__struct_fields__:
+                rule.setdefault(key, getattr(default, key))

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from cdp.config import Config
+
 T = TypeVar("T")
 
-BACKLOG: Final = 4_096  # connections that wait to be accepted; the kernel caps it by somaxconn
+BACKLOG_MIN: Final = 4_096  # connections that wait to be accepted; the kernel caps it by somaxconn
+BACKLOG_MAX: Final = 65_535
 THREADS_MAX: Final = 16  # flushes, resolver calls, files of destinations
 
 _POOL: Final = httpx.Limits(
@@ -41,9 +44,13 @@ class SystemClock:
 class SystemNetwork:
     """The machine's sockets and resolver."""
 
+    def __init__(self, connections_max: int = BACKLOG_MIN) -> None:
+        # A burst of new connections waits in the kernel rather than being dropped there.
+        self._backlog = min(BACKLOG_MAX, max(BACKLOG_MIN, connections_max))
+
     async def listen(self, host: str, port: int) -> Sequence[trio.abc.Listener[Any]]:
         """Listeners on every address of `host`, with a long backlog. Raises OSError."""
-        return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        return await trio.open_tcp_listeners(port, host=host, backlog=self._backlog)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """A pooled transport. It never retries: the delivery schedule does, and counts it."""
@@ -65,13 +72,13 @@ class Threads:
         return trio.to_thread.run_sync(function, *args, limiter=self._limiter)
 
 
-def real_environment() -> Environment:
+def real_environment(config: Config) -> Environment:
     """The environment of a daemon that runs on this machine."""
     run_in_thread = Threads()
     return Environment(
         clock=SystemClock(),
         rng=Random(int.from_bytes(os.urandom(32), "big")),
-        network=SystemNetwork(),
+        network=SystemNetwork(config.limits.connections_max),
         run_in_thread=run_in_thread,
         open_store=lambda path: _open_store(path, run_in_thread),
         environ=os.environ.get,
