@@ -1,1 +1,1 @@
-"""Events become profiles: the fold from the event log to the change log."""
+"""From events to people: which profile an event is about, what is known of it, and why."""
