@@ -45,6 +45,7 @@ __all__ = [
     "Source",
     "Table",
     "load",
+    "read_toml",
 ]
 
 DAY_S: Final = 86_400
@@ -304,18 +305,23 @@ def load(path: Path, environ: Environ) -> Config:
     Raises:
         ConfigError: names every problem of the file, one a line.
     """
+    raw = read_toml(path)
+    _fill_rules(raw)
+    # `data_dir` has a default that is relative to the file, as every other path is.
+    raw.setdefault("data_dir", str(Config().data_dir))
+    return read_table(Config, raw, file=path, environ=environ, path=path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a file as they stand, unchecked. Raises ConfigError where it is not TOML."""
     try:
-        raw = tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; `cdp init` writes one") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    _fill_rules(raw)
-    # `data_dir` has a default that is relative to the file, as every other path is.
-    raw.setdefault("data_dir", str(Config().data_dir))
-    return read_table(Config, raw, file=path, environ=environ, path=path)
 
 
 def _fill_rules(raw: dict[str, Any]) -> None:

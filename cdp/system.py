@@ -90,3 +90,8 @@ def _open_store(path: Path, run_in_thread: Threads) -> Any:
     from cdp.storage.opening import open_store
 
     return open_store(path, run_in_thread=run_in_thread)
+
+
+def new_secret() -> str:
+    """A fresh secret of 256 bits, in hexadecimal. Only `cdp init` asks for it."""
+    return os.urandom(32).hex()

@@ -1,0 +1,68 @@
+"""`cdp run`: the daemon, until it is told to stop.
+
+SIGTERM and SIGINT drain: nothing new is taken, what was taken is finished and stored, and the
+process exits 0. A second signal does not wait.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, Shell
+from cdp.config import load
+from cdp.system import real_environment
+
+if TYPE_CHECKING:
+    import argparse
+
+NAME: Final = "run"
+SUMMARY: Final = "start the daemon; Ctrl-C or SIGTERM drains it and stops"
+EXAMPLES: Final = """\
+examples:
+  cdp run
+  cdp --config /etc/cdp/cdp.toml run
+
+The journal goes to standard error, one JSON object a line. Exit codes: 0 drained, 1 gave up,
+2 configuration, 3 damaged store, 4 the data directory is in use.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of this verb."""
+    parser.set_defaults(verb=main)
+
+
+async def main(arguments: Arguments, shell: Shell) -> int:
+    """Runs the daemon to its end."""
+    # Imported here: `cdp --help` and the verbs that only ask need neither the database nor Rust.
+    from cdp.app import run
+
+    config = load(shell.config_path, shell.environ)
+    stopping = trio.Event()
+    with trio.CancelScope() as at_once:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_watch_signals, stopping, at_once, shell)
+            await run(config, real_environment(config), stopping=stopping)
+            nursery.cancel_scope.cancel()
+    return EXIT_FAILED if at_once.cancelled_caught else EXIT_OK
+
+
+async def _watch_signals(
+    stopping: trio.Event,
+    at_once: trio.CancelScope,
+    shell: Shell,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            if stopping.is_set():
+                shell.hint("stopping at once; the store stays consistent")
+                at_once.cancel()
+                return
+            shell.hint(f"{signal.Signals(number).name}: draining; once more stops at once")
+            stopping.set()
