@@ -5,6 +5,7 @@
     ├── InvalidEvent       the sender: never retried; has a code and the path into the body
     ├── Overloaded         nobody; wait: 429 or 503 with `retry_after_s`
     ├── StorageError       the machine: crash, restart, alarm
+    │   ├── StoreFull      nobody yet: answer 503 and wait; it resumes by itself
     │   ├── StoreInUse     the operator: another daemon has the data directory
     │   └── StoreDamaged   the operator: stops; the message names the file and what to run
     └── PluginError        the plugin's author
@@ -42,6 +43,10 @@ class Overloaded(CdpError):
 
 class StorageError(CdpError):
     """The store failed. The outcome of the last write is unknown; de-duplication decides."""
+
+
+class StoreFull(StorageError):
+    """The disk is full. Nothing was acknowledged; the store resumes once there is room."""
 
 
 class StoreInUse(StorageError):

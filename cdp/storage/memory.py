@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import msgspec
 import trio
 
-from cdp.errors import StorageError
+from cdp.errors import StorageError, StoreFull
 from cdp.storage.store import FAMILIES, Batch
 
 if TYPE_CHECKING:
@@ -201,8 +201,9 @@ class MemoryStore:
         if error_number == 0:
             return
         text = f"{doing}: {os.strerror(error_number)}"
-        if error_number != errno.ENOSPC:
-            self._dead = text
+        if error_number == errno.ENOSPC:
+            raise StoreFull(text)
+        self._dead = text
         raise StorageError(text)
 
     def _check_alive(self) -> None:

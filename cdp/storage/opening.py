@@ -1,0 +1,209 @@
+"""The opening protocol: a store opens with everything that was acknowledged, or not at all.
+
+RocksDB's own recovery is not enough: after one flipped bit its default mode opens without an
+error and without half of the synced writes. So, in this order:
+
+1. Take the directory for this process, and refuse a format that is newer than this code.
+2. Walk the write-ahead logs. Where they are not whole, or RocksDB refuses them, compute every
+   checksum: valid records after a bad spot mean rot, and the store stays shut; nothing after it
+   means a write that a power cut tore, which nobody was told about, and recovery stops there.
+3. Open read-only, which changes nothing on disk, and compare with the acked high-water mark and
+   with the checksums of the last blocks of each log. A store that holds less stays shut, as found.
+4. Only then open for writing, and bring an older format up to date.
+
+A refusal names the file and what to do. What to do is to restore a checkpoint: `Rdict.repair` is
+never used, it loses column families.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, Literal
+
+from cdp.errors import StorageError, StoreDamaged, StoreFull, StoreInUse
+from cdp.storage.directory import (
+    ASIDE,
+    DATABASE,
+    MARK,
+    lock_directory,
+    read_format,
+    sync_directory,
+    write_format,
+)
+from cdp.storage.mark import AckedMark, create_mark
+from cdp.storage.rocks import RocksStore, StoreSizes, open_database
+from cdp.storage.store import FORMAT_VERSION
+from cdp.storage.verify import verify_tails
+from cdp.storage.wal import BadSpot, examine, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from cdp.environment import RunInThread
+    from cdp.storage.store import Batch, Store
+
+_FORMAT_KEY: Final = b"format"
+
+# From a format to the one after it. A step adds to the batch; the new number goes in with it.
+MIGRATIONS: Final[Mapping[int, Callable[[Store, Batch], None]]] = {}
+
+
+def open_store(
+    path: Path, run_in_thread: RunInThread, sizes: StoreSizes | None = None
+) -> RocksStore:
+    """Opens the store in a data directory, or makes a new one there.
+
+    Raises:
+        StoreInUse: another process has the directory.
+        StoreDamaged: it holds less, or other, than was acknowledged. Nothing was changed.
+        StoreFull: there is no room to open it.
+        StorageError: it has a newer format, or the files cannot be used.
+    """
+    sizes = sizes or StoreSizes()
+    path.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as undo:
+        lock = lock_directory(path)
+        undo.callback(os.close, lock)
+        version = read_format(path)
+        recovery = _create(path, sizes) if version is None else _settle(path, run_in_thread, sizes)
+        mark = AckedMark(path / MARK)
+        undo.callback(mark.close)
+        database = open_database(path / DATABASE, sizes, recovery=recovery)
+        undo.pop_all()
+    store = RocksStore(
+        database, path / DATABASE, run_in_thread, mark, on_close=lambda: os.close(lock)
+    )
+    try:
+        _migrate(store, path)
+    except BaseException:
+        store.abandon()
+        raise
+    return store
+
+
+_Recovery = Literal["tolerate_tail", "point_in_time"]
+
+
+def _create(path: Path, sizes: StoreSizes) -> _Recovery:
+    """A new store. The format file comes last: without it the directory holds no store yet."""
+    _remove_half_made(path / DATABASE)
+    create_mark(path / MARK)
+    database = open_database(path / DATABASE, sizes, create=True)
+    database.flush_wal(True)
+    database.close()
+    sync_directory(path)
+    write_format(path)
+    return "tolerate_tail"
+
+
+def _remove_half_made(database: Path) -> None:
+    if database.exists():
+        for file in database.iterdir():
+            file.unlink()
+
+
+def _settle(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> _Recovery:
+    """How the store may be opened. Leaves it as it was found where it may not be."""
+    if not (path / MARK).exists():
+        raise StoreDamaged(f"{path / MARK}: missing; restore the last checkpoint")
+    mark = AckedMark(path / MARK)
+    acked = mark.sequence
+    mark.close()
+    if not walk(path / DATABASE):
+        return _settle_torn(path, run_in_thread, sizes, acked)
+    try:
+        _look(path / DATABASE, run_in_thread, sizes, acked, "tolerate_tail")
+    except StoreDamaged as refusal:
+        if examine(path / DATABASE) is None:
+            raise  # the logs are well: the refusal names what is not
+        try:
+            return _settle_torn(path, run_in_thread, sizes, acked)
+        except StoreDamaged as damage:
+            raise damage from refusal
+    return "tolerate_tail"
+
+
+def _settle_torn(
+    path: Path, run_in_thread: RunInThread, sizes: StoreSizes, acked: int
+) -> _Recovery:
+    bad = examine(path / DATABASE)
+    if bad is not None and bad.valid_after and not _is_hole(bad):
+        raise _rot(bad)
+    later = bad.later_files if bad is not None else ()
+    if bad is not None and _is_hole(bad):
+        later = (bad.file, *later)
+    with ExitStack() as undo:
+        # Writes in a later log that outlived the end of this one were never acknowledged: a sync
+        # covers all logs. RocksDB would replay them after the gap.
+        for file in later:
+            _set_aside(file, path / ASIDE)
+            undo.callback(os.rename, path / ASIDE / file.name, file)
+        _look(path / DATABASE, run_in_thread, sizes, acked, "point_in_time", bad)
+        undo.pop_all()
+    return "point_in_time"
+
+
+def _is_hole(bad: BadSpot) -> bool:
+    """Whether the bad spot is the start of a log whose predecessor ends too early."""
+    return bad.offset == 0 and bad.reason.endswith("are missing")
+
+
+def _set_aside(file: Path, aside: Path) -> None:
+    aside.mkdir(exist_ok=True)
+    file.rename(aside / file.name)
+
+
+def _look(
+    database: Path,
+    run_in_thread: RunInThread,
+    sizes: StoreSizes,
+    acked: int,
+    recovery: _Recovery,
+    bad: BadSpot | None = None,
+) -> None:
+    """Opens read-only and compares with what was acknowledged."""
+    opened = open_database(database, sizes, recovery=recovery, read_only=True)
+    store = RocksStore(opened, database, run_in_thread)
+    try:
+        if store.sequence < acked:
+            raise _holds_less(database, store.sequence, acked, bad)
+        verify_tails(store)
+    finally:
+        store.abandon()
+
+
+def _holds_less(database: Path, recovered: int, acked: int, bad: BadSpot | None) -> StoreDamaged:
+    where = f"{bad.file} from byte {bad.offset} ({bad.reason})" if bad else f"files in {database}"
+    return StoreDamaged(
+        f"{where}: the store recovers to write {recovered}, but {acked} was acknowledged; "
+        "restore the last checkpoint"
+    )
+
+
+def _rot(bad: BadSpot) -> StoreDamaged:
+    return StoreDamaged(
+        f"{bad.file}: damaged at byte {bad.offset} ({bad.reason}), with valid records after it; "
+        "this is not a torn write: check the disk, then restore the last checkpoint"
+    )
+
+
+def _migrate(store: RocksStore, path: Path) -> None:
+    value = store.get("meta", _FORMAT_KEY)
+    version = int.from_bytes(value, "big") if value else FORMAT_VERSION
+    while version < FORMAT_VERSION:
+        batch = store.batch()
+        MIGRATIONS[version](store, batch)
+        version += 1
+        batch.put("meta", _FORMAT_KEY, version.to_bytes(8, "big"))
+        store.write(batch)
+    if value is None:
+        batch = store.batch()
+        batch.put("meta", _FORMAT_KEY, FORMAT_VERSION.to_bytes(8, "big"))
+        store.write(batch)
+    if read_format(path) != FORMAT_VERSION:
+        write_format(path)
+
+
+__all__ = ["MIGRATIONS", "StorageError", "StoreFull", "StoreInUse", "StoreSizes", "open_store"]
