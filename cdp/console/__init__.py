@@ -1,1 +1,1 @@
-"""The control plane: admin and profile API."""
+"""The control plane: the profile API and what an operator asks and orders."""

@@ -20,6 +20,7 @@ class TraitValue(msgspec.Struct, array_like=True, gc=False, frozen=True):
     value: Any
     event_time_us: int
     message_id: str
+    source: str = ""
 
     def beats(self, other: TraitValue) -> bool:
         return (self.event_time_us, self.message_id) > (other.event_time_us, other.message_id)

@@ -69,7 +69,7 @@ def set_traits(fragment: Fragment, event: EventFacts) -> None:
     """The later value wins; None removes, and is kept so that an older value stays removed."""
     held = fragment.traits
     for name, value in event.traits.items():
-        trait = TraitValue(value, event.event_time_us, event.message_id)
+        trait = TraitValue(value, event.event_time_us, event.message_id, event.source)
         before = held.get(name)
         if before is None or trait.beats(before):
             held[name] = trait

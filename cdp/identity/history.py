@@ -25,7 +25,7 @@ from cdp.errors import CdpError
 from cdp.identity.facts import decode_facts
 from cdp.identity.fragments import apply_event
 from cdp.identity.identifiers import observation
-from cdp.identity.rows import Moment, logins_near, moment_of, past_node, timeline_key
+from cdp.identity.rows import Moment, logins_near, moment_of, timeline_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -155,7 +155,7 @@ class History:
         return sorted(moments, key=lambda moment: moment.offset)
 
     def _moments(self, profile: Profile, question: Question) -> Iterator[Moment]:
-        """The timelines of members and of shared devices, merged, from where the last page ended."""
+        """The timelines of members and shared devices, merged, from where the last page ended."""
         nodes = list(profile.members)
         if not profile.shared:
             nodes += self._profiles.resolver.shared_neighbours(profile.profile_id)

@@ -32,7 +32,6 @@ FAMILIES: Final = (
     "timeline",  # leaf node 16 + event_time_us u64 + event offset u64 -> event type
     "logins",  # device node 16 + event_time_us u64 + user node 16 -> empty: who was signed in
     "messages",  # keyed hash 16 of messageId -> event offset u64: `cdp why EVENT`
-    "event_profiles",  # event offset u64 -> change log offset u64 (why: which decision)
     "pending",  # destination name + 0x00 + activation offset u64 -> pending delivery
     "dead",  # destination name + 0x00 + activation offset u64 -> dead letter
     "outcomes",  # event offset u64 + destination name -> what became of it (why)
