@@ -1,0 +1,201 @@
+"""The log writer: takes what waits, decides duplicates, writes once, flushes once, answers all.
+
+Requests that arrive while a flush runs wait for the next one together, as a group, so the cost of
+durability is shared by as many as there are. A group is one write and one flush; a submission is
+never split. Nothing is answered before the flush; readers of the log are woken after it.
+
+After an error of the store the outcome is unknown: those who wait are told to come back, and the
+error leaves the actor, which ends the process. A full disk is different: it gets better, so the
+actor refuses and goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from cdp.clock import SECOND_US, Clock
+from cdp.errors import Overloaded, StoreFull
+from cdp.ingestion.accounts import Tally, add_counts
+from cdp.ingestion.deduplication import MessageKeys, remember, within_window
+from cdp.ingestion.rejected import update_rejected
+from cdp.ingestion.submission import Group, RejectedEvent, Submission
+
+if TYPE_CHECKING:
+    from cdp.config import Limits
+    from cdp.storage.log import Log
+    from cdp.storage.store import Batch, Store
+    from cdp.telemetry import Journal, Metrics
+
+WRITE_EVENTS: Final = 1_024  # in one write, unless one request has more: bounds how long it takes
+RETRY_AFTER_FULL_DISK_S: Final = 30
+RETRY_AFTER_UNAVAILABLE_S: Final = 5
+
+
+class Intake:
+    """The one writer of the event log. `run` is an actor; `offer` is how requests come in."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        events: Log,
+        clock: Clock,
+        limits: Limits,
+        metrics: Metrics,
+        journal: Journal,
+        key: bytes,
+    ) -> None:
+        self.store = store
+        self.keys = MessageKeys(key)
+        self._events = events
+        self.clock = clock
+        self._limits = limits
+        self._window_us = limits.deduplication_window_s * SECOND_US
+        self._journal = journal
+        self._groups: deque[Group] = deque()
+        self._waiting_requests = 0
+        self._waiting_events = 0
+        self._arrived = trio.Event()
+        self._ending = False
+        self._disk_full = False
+        self.finished = trio.Event()  # set once `run` has stored the last of what was offered
+        self._write_time = metrics.histogram("cdp_ingestion_write_seconds")
+        metrics.gauge("cdp_ingestion_waiting_events", lambda: self._waiting_events)
+
+    def offer(self, submission: Submission) -> bool:
+        """Takes a submission if there is room, and tells whether there was."""
+        size = submission.size()
+        full = (
+            self._waiting_requests >= self._limits.intake_requests_max
+            or self._waiting_events + size > self._limits.intake_events_max
+        )
+        if full or self._ending:
+            return False
+        if not self._groups or self._groups[-1].events + size > WRITE_EVENTS:
+            self._groups.append(Group())
+        self._groups[-1].add(submission, size)
+        self._waiting_requests += 1
+        self._waiting_events += size
+        self._arrived.set()
+        return True
+
+    def end(self) -> None:
+        """Takes no more; `run` returns when what waits is stored. For the drain."""
+        self._ending = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Writes what is offered until `end`.
+
+        Raises:
+            StorageError: the store failed; the process must end.
+        """
+        while not (self._ending and not self._groups):
+            await self._arrived.wait()
+            if not self._groups:
+                self._arrived = trio.Event() if not self._ending else self._arrived
+                continue
+            await self._settle_group(self._take())
+        self.finished.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether events wait to be stored; folds give way while they do."""
+        return bool(self._groups)
+
+    def _take(self) -> Group:
+        group = self._groups.popleft()
+        self._waiting_requests -= len(group.submissions)
+        self._waiting_events -= group.events
+        return group
+
+    async def _settle_group(self, group: Group) -> None:
+        try:
+            await self._store_group(group)
+        except StoreFull:
+            self._refuse_full_disk(group)
+        except BaseException:  # a bug, or the end of the process: nobody may wait for ever
+            self._abandon(group)
+            raise
+        else:
+            self._disk_full = False
+            group.settle()
+
+    async def _store_group(self, group: Group) -> None:
+        started_s = trio.current_time()
+        self._write(group.submissions)
+        await self.store.sync()
+        self._events.publish()
+        self._write_time.observe(trio.current_time() - started_s)
+
+    def _write(self, submissions: list[Submission]) -> None:
+        batch = self.store.batch()
+        tallies: dict[str, Tally] = {}
+        fresh, records = self._without_duplicates(submissions, tallies)
+        first = self._events.append(batch, records) if records else 0
+        remember(batch, fresh, first, max(s.received_at_us for s in submissions))
+        self._settle_rejected(batch, submissions, tallies)
+        for source, tally in tallies.items():
+            add_counts(self.store, batch, source, tally)
+        self.store.write(batch)
+
+    def _without_duplicates(
+        self, submissions: list[Submission], tallies: dict[str, Tally]
+    ) -> tuple[dict[bytes, bytes], list[bytes]]:
+        """The new ones: when received by key, and their records, in the same order."""
+        key_of = self.keys.of
+        keys = [key_of(message_id) for s in submissions for message_id in s.message_ids]
+        known = iter(zip(keys, self.store.get_many("seen", keys), strict=True))
+        fresh: dict[bytes, bytes] = {}
+        records: list[bytes] = []
+        for submission in submissions:
+            received_at_us = submission.received_at_us
+            received = received_at_us.to_bytes(8, "big")
+            before = len(records)
+            for record in submission.records:
+                key, stored = next(known)
+                if key in fresh or (
+                    stored and within_window(stored, received_at_us, self._window_us)
+                ):
+                    continue
+                fresh[key] = received
+                records.append(record)
+            submission.accepted = len(records) - before
+            submission.duplicates = len(submission.records) - submission.accepted
+            tally = tallies.setdefault(submission.source, Tally())
+            tally.accepted += submission.accepted
+            tally.duplicate += submission.duplicates
+        return fresh, records
+
+    def _settle_rejected(
+        self, batch: Batch, submissions: list[Submission], tallies: dict[str, Tally]
+    ) -> None:
+        rows: list[RejectedEvent] = []
+        repaired: dict[bytes, str] = {}
+        for submission in submissions:
+            tallies[submission.source].rejected += submission.rejected_count
+            rows += submission.rejected
+            if submission.repairs is not None:
+                repaired[submission.repairs] = submission.source
+        if not rows and not repaired:
+            return
+        for source in update_rejected(self.store, batch, rows, repaired, self._limits):
+            tallies[source].rejected -= 1  # it has become accepted or a duplicate
+
+    def _abandon(self, group: Group) -> None:
+        unavailable = Overloaded(
+            "the store is not available", retry_after_s=RETRY_AFTER_UNAVAILABLE_S
+        )
+        group.settle(unavailable)
+        while self._groups:
+            self._take().settle(unavailable)
+
+    def _refuse_full_disk(self, group: Group) -> None:
+        if not self._disk_full:
+            self._journal.error("disk_full", retry_after_s=RETRY_AFTER_FULL_DISK_S)
+        self._disk_full = True
+        text = "the disk is full; nothing was stored"
+        group.settle(Overloaded(text, retry_after_s=RETRY_AFTER_FULL_DISK_S))
