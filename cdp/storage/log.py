@@ -152,6 +152,17 @@ class Log:
         (key, value) = rows[0]
         return max(0, self._published_link.total_bytes - bytes_before(self.family, key, value))
 
+    def offset_leaving(self, bytes_max: int) -> int:
+        """The lowest offset from which on at most `bytes_max` are stored. About 40 reads."""
+        low, high = self._start, self._published
+        while low < high:
+            middle = (low + high) // 2
+            if self.stored_bytes(middle) <= bytes_max:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
     def publish(self) -> None:
         """Wakes the readers that wait: what was written up to now may be read."""
         for block in self._fresh:
