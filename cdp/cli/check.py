@@ -76,7 +76,9 @@ def _load_destinations(config: Config, environment: Environment) -> list[_Loaded
             settings = read_settings(name, type_, config, environment)
         except ConfigError as error:
             text = str(error)
-            at = "" if text.startswith(str(config.path)) else f"{config.path}: destinations.{name}: "
+            at = (
+                "" if text.startswith(str(config.path)) else f"{config.path}: destinations.{name}: "
+            )
             problems.append(f"{at}{text}")
         else:
             loaded.append(_Loaded(name, type_, settings))

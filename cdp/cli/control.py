@@ -6,6 +6,7 @@ its status needs none of the daemon's other secrets.
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -21,7 +22,14 @@ from cdp.domain.identifier import NAMESPACES, parse_profile_id
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+PAGE_ITEMS_MAX: Final = 500
+
+_NAMESPACE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 _ANY_HOST: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+
+class OrderRefused(CommandFailed):
+    """The daemon understood the order and will not do it; its own reason is the text."""
 
 
 class ControlPlane:
@@ -67,7 +75,10 @@ def _answer(response: httpx.Response) -> Any:
         raise CommandFailed(
             "the daemon refused the token; use the cdp.toml that the daemon runs with"
         )
-    raise CommandFailed(_refusal(body) or f"the daemon answered {response.status_code}")
+    text = _refusal(body) or f"the daemon answered {response.status_code}"
+    if response.status_code < 500:
+        raise OrderRefused(text)
+    raise CommandFailed(text)
 
 
 def _json(response: httpx.Response) -> Any:
@@ -94,7 +105,7 @@ async def open_control(shell: Shell) -> AsyncIterator[ControlPlane]:
         headers["Authorization"] = f"Bearer {control.token.reveal()}"
     async with httpx.AsyncClient(
         transport=shell.transport(),
-        base_url=shell.control_url or _url("http", control.host, control.port, "control"),
+        base_url=shell.control_url or _url(control.host, control.port, "control"),
         headers=headers,
         timeout=shell.timeout_s,
     ) as http:
@@ -122,18 +133,38 @@ def gateway_url(shell: Shell) -> str:
         environ=shell.environ,
         at="gateway",
     )
-    scheme = "http" if gateway.tls_certificate is None else "https"
-    return _url(scheme, gateway.host, gateway.port, "gateway")
+    secure = gateway.tls_certificate is not None
+    return _url(gateway.host, gateway.port, "gateway", secure=secure)
 
 
-def _url(scheme: str, host: str, port: int, table: str) -> str:
+def _url(host: str, port: int, table: str, *, secure: bool = False) -> str:
     if port == 0:
         raise CommandFailed(
             f"{table}.port is 0, so the address is only known to the daemon; "
             "say it with --control-url or --url, as `cdp run` printed it"
         )
-    host = _ANY_HOST.get(host, host)
+    return address(_ANY_HOST.get(host, host), port, secure=secure)
+
+
+def address(host: str, port: int, *, secure: bool = False) -> str:
+    """A URL of this machine's, as people copy it."""
+    scheme = "https" if secure else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+async def pages(
+    control: ControlPlane, path: str, *, limit: int, **query: object
+) -> AsyncIterator[dict[str, Any]]:
+    """The items of a listing, page after page, `limit` at most in all."""
+    after: str | None = None
+    while limit > 0:
+        answer = await control.get(path, limit=min(limit, PAGE_ITEMS_MAX), next=after, **query)
+        for item in answer["data"]:
+            yield item
+        limit -= len(answer["data"])
+        if not answer["cursor"]["has_more"]:
+            return
+        after = answer["cursor"]["next"]
 
 
 def profile_address(text: str) -> str:
@@ -142,15 +173,23 @@ def profile_address(text: str) -> str:
     A profile id may stand alone; a bare value is read as an e-mail address, a phone number or a
     user id, by its look.
     """
+    namespace, colon, value = text.partition(":")
+    if colon and namespace in ("id", "profile_id"):
+        return f"profile_id:{quote(value, safe='')}"
+    if colon and _NAMESPACE.fullmatch(namespace):
+        return f"{namespace}:{quote(value, safe='')}"
+    return f"{_namespace_of(text)}:{quote(text, safe='')}"
+
+
+def names_a_profile(text: str) -> bool:
+    """Whether a text can only be meant as a profile, and not as an event's messageId."""
     namespace, colon, _ = text.partition(":")
-    if not (colon and namespace in (*NAMESPACES, "id")):
-        text = f"{_namespace_of(text)}:{text}"
-    return quote(text, safe=":")
+    return bool(colon) and namespace in (*NAMESPACES, "id", "profile_id")
 
 
 def _namespace_of(value: str) -> str:
     if parse_profile_id(value) is not None:
-        return "id"
+        return "profile_id"
     if "@" in value:
         return "email"
     return "phone" if value.startswith("+") else "user_id"

@@ -68,7 +68,7 @@ settings = {{ directory = "archive" }}
 # settings = {{ url = "https://crm.example.com/events", secret = "env:CRM_SECRET" }}
 
 [identity]
-key = "file:secrets/identity.key"              # keys the hashes of identifiers: back it up, never change it
+key = "file:secrets/identity.key"  # keys the hashes of identifiers: back it up, never change it
 default_region = "US"            # how phone numbers without a country code are read
 # blocked_values = ["test@example.com"]        # values that identify nobody
 

@@ -60,7 +60,8 @@ people, and go to the tools that may have them. Start here:
 
 _EPILOG: Final = """\
 Each verb has its own help with examples: cdp VERB --help
-Exit codes: 0 it worked, 1 it did not, 2 wrong arguments or configuration, 3 damaged store, 4 in use.
+Exit codes: 0 it worked, 1 it did not, 2 wrong arguments or configuration, 3 the store is damaged,
+4 the data directory is in use.
 """
 
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None, shell: Shell | None = None) -> int:
     shell.config_path = Path(arguments.config or shell.environ("CDP_CONFIG") or "cdp.toml")
     shell.control_url = arguments.control_url
     try:
-        return trio.run(arguments.verb, arguments, shell, strict_exception_groups=True)
+        return int(trio.run(arguments.verb, arguments, shell))
     except KeyboardInterrupt:
         return EXIT_FAILED
     except BrokenPipeError:

@@ -7,16 +7,21 @@ process exits 0. A second signal does not wait.
 from __future__ import annotations
 
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from cdp.cli.control import address
 from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, Shell
 from cdp.config import load
 from cdp.system import real_environment
 
 if TYPE_CHECKING:
     import argparse
+
+    from cdp.app import Ports
+    from cdp.config import Config
 
 NAME: Final = "run"
 SUMMARY: Final = "start the daemon; Ctrl-C or SIGTERM drains it and stops"
@@ -45,9 +50,24 @@ async def main(arguments: Arguments, shell: Shell) -> int:
     with trio.CancelScope() as at_once:
         async with trio.open_nursery() as nursery:
             await nursery.start(_watch_signals, stopping, at_once, shell)
-            await run(config, real_environment(config), stopping=stopping)
+            await run(
+                config,
+                real_environment(config),
+                stopping=stopping,
+                started=partial(_announce, config, shell),
+            )
             nursery.cancel_scope.cancel()
     return EXIT_FAILED if at_once.cancelled_caught else EXIT_OK
+
+
+def _announce(config: Config, shell: Shell, ports: Ports) -> None:
+    """The addresses, on standard output: what a script waits for and a person copies."""
+    gateway, control = config.gateway, config.control
+    secure = gateway.tls_certificate is not None
+    shell.line(f"data plane     {address(gateway.host, ports.data, secure=secure)}")
+    shell.line(f"control plane  {address(control.host, ports.control)}")
+    shell.out.file.flush()
+    shell.hint(f"ready; try: cdp --config {config.path} status")
 
 
 async def _watch_signals(

@@ -8,7 +8,6 @@ tried again as it is; what the gateway has already is counted as a duplicate.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +25,7 @@ from cdp.config_reading import read_table
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 NAME: Final = "send"
 SUMMARY: Final = "send events from a file or a pipe, one JSON object a line"
@@ -105,7 +105,9 @@ async def main(arguments: Arguments, shell: Shell) -> int:
             transport=shell.transport(), auth=(write_key, ""), timeout=shell.timeout_s
         ) as http:
             sender = Sender(http, f"{url}/v1/batch", tally)
-            await _pump(sender, chunks(file, arguments.batch, tally), arguments.requests, progress, bar)
+            await _pump(
+                sender, chunks(file, arguments.batch, tally), arguments.requests, progress, bar
+            )
     _show(tally, shell, as_json=arguments.json)
     return EXIT_FAILED if tally.rejected or tally.invalid else EXIT_OK
 
@@ -172,15 +174,13 @@ class Sender:
 
     def _settle(self, chunk: Chunk, response: httpx.Response) -> None:
         answer = _object(response)
-        rejected = answer.get("rejected") or []
-        self._tally.duplicate += int(answer.get("duplicates") or 0)
-        self._tally.rejected += len(rejected)
-        self._tally.accepted += (
-            len(chunk.events) - len(rejected) - int(answer.get("duplicates") or 0)
-        )
+        rejected = answer["rejected"]
+        self._tally.accepted += answer["accepted"]
+        self._tally.duplicate += answer["duplicates"]
+        self._tally.rejected += answer.get("rejectedTotal", len(rejected))
         for one in rejected:
             line = chunk.numbers[one["index"]]
-            self._tally.note(f"line {line}: {one.get('code')}: {one.get('message')}")
+            self._tally.note(f"line {line}: {one['code']}: {one['message']}")
 
 
 def chunks(file: IO[bytes], events_max: int, tally: Tally) -> Iterator[Chunk]:

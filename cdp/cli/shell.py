@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
 import msgspec
@@ -20,6 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cdp.errors import CdpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
