@@ -6,7 +6,7 @@ guessed and nothing is ignored silently.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
@@ -93,9 +93,18 @@ def encode_cursor(text: str) -> str:
 def decode_cursor(cursor: str) -> str:
     """The text of a cursor. Raises Refused for one that is none of ours."""
     try:
-        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return b64decode(padded, altchars=b"-_", validate=True).decode()
     except ValueError:
         raise _unknown_cursor() from None
+
+
+def count_of(cursor: str | None) -> int:
+    """How many items came before, where a cursor counts them."""
+    text = "0" if cursor is None else decode_cursor(cursor)
+    if not (text.isdecimal() and len(text) < 10):
+        raise _unknown_cursor()
+    return int(text)
 
 
 def question_of(query: Mapping[str, str]) -> Question:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cdp.clock import isoformat
-from cdp.console.query import decode_cursor, encode_cursor, encode_place
+from cdp.console.query import count_of, decode_cursor, encode_cursor, encode_place
 from cdp.domain.identifier import format_profile_id
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def verbose_trait(trait: TraitValue) -> Json:
 
 def identifiers(known: Sequence[Known], *, path: str, limit: int, after: str | None) -> Json:
     """Identifiers as external ids, a page at a time. A cursor is how many came before."""
-    start = _count(after)
+    start = count_of(after)
     page = known[start : start + limit]
     following = encode_cursor(str(start + limit)) if len(known) > start + limit else None
     return {
@@ -168,7 +168,7 @@ def plain_id(identifier: Identifier) -> Json:
 
 def links(view: ProfileView, *, path: str, limit: int, after: str | None) -> Json:
     """The groups of a profile, as Segment's links."""
-    start = _count(after)
+    start = count_of(after)
     groups = sorted(view.groups.items(), key=lambda item: (-item[1], item[0]))
     page = groups[start : start + limit]
     following = encode_cursor(str(start + limit)) if len(groups) > start + limit else None
@@ -190,8 +190,3 @@ def links(view: ProfileView, *, path: str, limit: int, after: str | None) -> Jso
 def _set_traits(traits: Mapping[str, TraitValue]) -> list[tuple[str, TraitValue]]:
     """Traits by name, without those that were removed."""
     return sorted((name, trait) for name, trait in traits.items() if trait.value is not None)
-
-
-def _count(after: str | None) -> int:
-    text = "0" if after is None else decode_cursor(after)
-    return int(text) if text.isdecimal() and len(text) < 10 else 0
