@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -36,6 +37,7 @@ class TrustedProxies:
         return canonical(peer)
 
 
+@lru_cache(maxsize=4_096)
 def canonical(address: str) -> str | None:
     """The address in its usual form; None where it is not one."""
     try:

@@ -103,11 +103,12 @@ def repair(body: bytes) -> bytes:
     return _TROUBLE.sub(_repaired, body.decode("utf-8", "replace")).encode()
 
 
-# Strings are matched whole, so that nothing inside one is taken for a number or a constant.
+# Strings are matched whole, so that nothing inside one is taken for a number or a constant. The
+# end of one may be missing: else each quote of a text without it would be tried to the end.
 _TROUBLE: Final = re.compile(
-    r'"(?:[^"\\]|\\.)*+"'
+    r'"(?:[^"\\]++|\\.)*+"?'
     r"|-?(?:NaN|Infinity)"
-    r"|(?<![\d.eE+-])-?\d(?:[\d.]*[eE][\d+-]+|[\d.]{17,})"
+    r"|(?<![\d.eE+-])-?\d(?:[\d.]*+[eE][\d+-]+|[\d.]{17,})"
     r"|\x00",
     re.DOTALL,
 )
@@ -151,7 +152,7 @@ def _repaired_number(text: str) -> str:
     return text if abs(number) < float("inf") else "null"
 
 
-_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+_BRACKET: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 def cut_deep(body: bytes, depth_max: int) -> bytes:
