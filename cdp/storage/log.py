@@ -153,7 +153,7 @@ class Log:
         return max(0, self._published_link.total_bytes - bytes_before(self.family, key, value))
 
     def offset_leaving(self, bytes_max: int) -> int:
-        """The lowest offset from which on at most `bytes_max` are stored. About 40 reads."""
+        """The first block's offset from which on at most `bytes_max` are stored. About 40 reads."""
         low, high = self._start, self._published
         while low < high:
             middle = (low + high) // 2
@@ -161,7 +161,8 @@ class Log:
                 high = middle
             else:
                 low = middle + 1
-        return low
+        rows = self._store.scan(self.family, key_of(low), limit=1)
+        return int.from_bytes(rows[0][0], "big") if rows else self._published
 
     def publish(self) -> None:
         """Wakes the readers that wait: what was written up to now may be read."""

@@ -5,7 +5,7 @@ time, at most `_NOTES_MAX` of them a log, in `meta`. What lies before a note tha
 the limit is older than the limit. Sizes are those of the records before compression; when all logs
 together are over the limit, each gives up its proportion, so they keep about the same age.
 
-What goes with truncated events, in the same batch: `messages`, `event_profiles` and `outcomes`.
+What goes with truncated events, in the same batch: `messages` and `outcomes`.
 What stays: the `timeline` (type and time of each event under its leaf, small, what a profile of a
 past date is counted from) and the fragments. A reader that finds a timeline row without its event
 says that the body is past retention. Erasure of a person is another matter and removes both.
@@ -50,7 +50,7 @@ class RetainedLog:
     """A log under retention.
 
     `needed_from` gives the lowest offset that any reader still needs, the head where none does.
-    `forget` adds to the batch what goes with the entries that are cut, all of them below an offset.
+    `forget` adds to the batch what goes with the entries that are cut, all below an offset.
     """
 
     log: Log
@@ -150,9 +150,7 @@ def note_head(
     """The notes with the head as it is now, if it is time for one, without those that are spent."""
     spacing_us = max(1, age_us_max // (_NOTES_MAX // 2))
     if notes and now_us < notes[-1][0] + spacing_us:
-        return (
-            notes  # also where the clock was set back: a note is never younger than the one before
-        )
+        return notes  # also where the clock was set back
     spent = [note for note in notes if note[0] <= now_us - age_us_max]
     kept = notes[max(0, len(spent) - 1) :]
     return [*kept, (now_us, head)][-_NOTES_MAX:]
@@ -161,11 +159,10 @@ def note_head(
 def forget_events(
     store: Store, message_keys: Callable[[Sequence[bytes]], Sequence[bytes]]
 ) -> Callable[[Batch, list[Entry], int], None]:
-    """What goes with truncated events. `message_keys` gives the `messages` keys of event records."""
+    """What goes with truncated events. `message_keys` gives the `messages` keys of records."""
 
     def forget(batch: Batch, gone: list[Entry], boundary: int) -> None:
         end = key_of(boundary)
-        batch.delete_range("event_profiles", key_of(0), end)
         # Rows of outcomes tell of a bucket of events; one that is cut in two stays whole.
         batch.delete_range("outcomes", key_of(0), key_of(boundary - boundary % OUTCOME_BUCKET))
         keys = message_keys([entry.record for entry in gone])

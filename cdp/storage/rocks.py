@@ -250,6 +250,8 @@ class RocksStore:
 
     def abandon(self) -> None:
         """Lets go of the files as they are. For a store that failed, or was opened to look."""
+        if not self._handles:
+            return
         self._dead = self._dead or "the store is closed"
         # The files stay locked while any handle lives, so all of them go before the database.
         self._handles.clear()
@@ -257,7 +259,7 @@ class RocksStore:
             family.close()
         self._families.clear()
         self._database.close()
-        del self._database
+        del self._database  # its last reference lets go of the lock
         gc.collect()
         if self._mark is not None:
             self._mark.close()
