@@ -129,8 +129,8 @@ class Delivering:
                 more = False
                 if not stopping.is_set():
                     more = self._take()
+                    self._tick(nursery, destination)  # before a launch, which would put it off
                     self._launch(nursery, destination)
-                    self._tick(nursery, destination)
                 if self.backlog.dirty:
                     self.backlog.commit(self._clock.now_us())
                 if stopping.is_set() and not self.in_flight and not self._finished:

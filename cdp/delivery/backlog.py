@@ -256,11 +256,11 @@ class Backlog:
         self._postponed.clear()
 
     def _advance(self, feed: Feed, batch: Batch) -> None:
-        cursor = feed.next_cursor()
-        for owed in self._below(feed, cursor):
+        for owed in self._below(feed, feed.must_reach):
             self.ledger.waits(batch, owed)
             self.stored[owed.offset] = owed
             del feed.ahead[owed.offset]
+        cursor = feed.next_cursor()
         kept = [one for one in feed.passed if one[0].offset >= cursor]
         for owed, reason in feed.passed[: len(feed.passed) - len(kept)]:
             self.ledger.filtered(batch, owed, reason)

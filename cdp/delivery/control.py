@@ -13,7 +13,15 @@ from cdp.delivery.actor import Delivering
 from cdp.delivery.backlog import reader_of
 from cdp.delivery.jobs import DeadLetterFilter, RedriveJob, ReplayJob
 from cdp.delivery.ledger import Counts, read_books
-from cdp.delivery.owed import KINDS, decode_dead, end_of, offset_of, prefix_of, row_key
+from cdp.delivery.owed import (
+    KINDS,
+    decode_dead,
+    end_of,
+    offset_of,
+    owed_from_row,
+    prefix_of,
+    row_key,
+)
 from cdp.delivery.setup import Outlet, paused_key
 from cdp.domain.change import decode_activation
 from cdp.domain.event import decode_event
@@ -143,14 +151,12 @@ class Deliveries:
         return count
 
     def oldest_event_needed(self) -> int | None:
-        """The first event that a waiting delivery or a dead letter needs; retention keeps it."""
-        oldest: int | None = None
-        for outlet in self._outlets.values():
-            running = self._running.get(outlet.name)
-            stored = running.backlog.stored.values() if running else ()
-            for owed in stored:
-                oldest = owed.cause_offset if oldest is None else min(oldest, owed.cause_offset)
-        return oldest
+        """The first event that a waiting delivery needs; retention keeps it.
+
+        Dead letters keep nothing: one whose event is gone is filtered when it is redriven.
+        """
+        causes = (cause for name in self._outlets for cause in self._causes(name))
+        return min(causes, default=None)
 
     # -- steering -------------------------------------------------------------------------------
 
@@ -237,6 +243,15 @@ class Deliveries:
             for row_key_, value in rows:
                 yield offset_of(row_key_), decode_dead(value)
             key = rows[-1][0] + b"\x00"
+
+    def _causes(self, name: str) -> list[int]:
+        """The events of the rows in `pending`, also while the actor is between two runs."""
+        running = self._running.get(name)
+        if running is not None:
+            return [owed.cause_offset for owed in running.backlog.stored.values()]
+        store = self._outlets[name].store
+        rows = store.scan("pending", prefix_of(name), end_of(name))
+        return [owed_from_row(key, value, 0, 0.0).cause_offset for key, value in rows]
 
     def _set_paused(self, name: str, paused: bool) -> None:
         outlet = self._outlet(name)

@@ -30,7 +30,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, array_like=True):
     reason: str | None = None  # a part of the reason
     died_since_us: int | None = None
     died_until_us: int | None = None
-    activation_offset: int | None = None
+    offsets: frozenset[int] | None = None  # of activations
 
     def matches(self, offset: int, letter: DeadLetter) -> bool:
         """Whether this dead letter is meant."""
@@ -38,7 +38,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, array_like=True):
             (self.reason is None or self.reason in letter.reason)
             and (self.died_since_us is None or letter.died_at_us >= self.died_since_us)
             and (self.died_until_us is None or letter.died_at_us < self.died_until_us)
-            and (self.activation_offset is None or offset == self.activation_offset)
+            and (self.offsets is None or offset in self.offsets)
         )
 
 
@@ -87,7 +87,7 @@ class Jobs:
         """Begins to move dead letters back. Those that die again meanwhile are not moved twice."""
         until_us = min(now_us, which.died_until_us or now_us)
         which = msgspec.structs.replace(which, died_until_us=until_us)
-        job = RedriveJob(which, which.activation_offset or 0)
+        job = RedriveJob(which, min(which.offsets or (0,)))
         self._put(self._redrive_key, job)
         self.redrive = job
 
@@ -95,7 +95,10 @@ class Jobs:
         """Begins to offer a stretch of the log again."""
         assert self.replay is None, "one replay at a time"
         assert job.until <= self._backlog.live.cursor, "what is not committed cannot be replayed"
-        self._put(self._replay_key, job)
+        batch = self._store.batch()
+        batch.put("meta", self._replay_key, _encode(job))
+        batch.put("meta", self._cursor_key, job.start.to_bytes(8, "big"))  # retention heeds it
+        self._store.write(batch)
         self.replay = job
         self._resume(job, job.start, now_s)
 
@@ -134,8 +137,8 @@ class Jobs:
             return
         rows = self._backlog.dead_from(job.next_offset, limit)
         meant = [(offset, letter) for offset, letter in rows if job.which.matches(offset, letter)]
-        last = len(rows) < limit or job.which.activation_offset is not None
         after = rows[-1][0] + 1 if rows else 0
+        last = len(rows) < limit or after > max(job.which.offsets or (after,))
         left = None if last else RedriveJob(job.which, after, job.moved + len(meant))
 
         def move_on(batch: Batch) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from cdp.config import DestinationConfig, Limits
 from cdp.delivery import Delivered, Delivery, Destination, Outcome, Settings
 from cdp.delivery.control import Deliveries
 from cdp.delivery.ledger import read_books
-from cdp.delivery.setup import Outlet, telemetry_of
+from cdp.delivery.setup import Outlet, paused_key, telemetry_of
 from cdp.domain.change import RESOLVED, Activation, encode
 from cdp.domain.event import ConsentStamp, Event, encode_event
 from cdp.storage.cursors import Cursors
@@ -166,6 +167,7 @@ class World:
             cursors=Cursors(self.store),
             journal=Journal(self.clock, self.journal.append),
             telemetry=telemetry_of(self.metrics, name),
+            paused=self.store.get("meta", paused_key(name)) is not None,
         )
 
     @asynccontextmanager
@@ -176,7 +178,7 @@ class World:
         async with trio.open_nursery() as nursery:
             for name in self.names:
                 nursery.start_soon(self.deliveries.run, name, self.stopping)
-            await trio.sleep(0)
+            await trio.testing.wait_all_tasks_blocked()
             yield self.deliveries
             nursery.cancel_scope.cancel()
 
