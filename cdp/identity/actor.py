@@ -1,10 +1,10 @@
 """The fold from events to people: event log -> change log, fragments, timeline.
 
-One step takes a batch of events across the language border once, and then writes, in event order:
-the resolver's rows, new identifiers, sign-ins, timeline rows, and the changes. A merge, split or
-rename that an event caused stands before the `RESOLVED` change of that event, so that a reader of
-the change log always knows the profile that an event is about. Fragments are written last, each
-once, however many events of the batch touched it.
+One step takes a batch of events across the language border in one call, or a few where devices are
+shared, and writes in event order: the resolver's rows, new identifiers, sign-ins, timeline rows
+and changes. A merge, split or rename that an event caused stands before the `RESOLVED` change of
+that event, so that a reader of the change log always knows the profile that an event is about.
+Fragments are written last, each once, however many events of the batch touched it.
 
 Resolver and fragment cache run ahead of the store while a step is under way. If anything fails
 between `resolve` and the write, they know of events that the store does not. So a fold that
@@ -26,10 +26,22 @@ from cdp._matcher import Resolver, attribute
 from cdp.domain import change
 from cdp.domain.change import MERGED, RENAMED, RESOLVED, SPLIT, Change
 from cdp.domain.identifier import NAMESPACES, Identifier
-from cdp.identity import fragments
 from cdp.identity.facts import EventFacts, decode_facts
-from cdp.identity.fragments import FragmentCache, apply_event, apply_group, group_node
-from cdp.identity.identifiers import ANONYMOUS_ID, USER_ID, Observed, observation
+from cdp.identity.fragments import (
+    FragmentCache,
+    apply_event,
+    apply_group,
+    encode_fragment,
+    group_node,
+)
+from cdp.identity.identifiers import (
+    ANONYMOUS_ID,
+    CRM_ID,
+    USER_ID,
+    Named,
+    Observed,
+    observation,
+)
 from cdp.identity.rows import (
     TYPE_CODES,
     Login,
@@ -42,7 +54,7 @@ from cdp.identity.rows import (
 from cdp.storage.fold import Pace, run_fold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cdp._matcher import Resolution
     from cdp.domain.profile import Fragment
@@ -52,6 +64,11 @@ if TYPE_CHECKING:
 
 READER: Final = "identity"
 LOAD_ROWS_MAX: Final = 4_096  # rows of the graph loaded between two chances for other tasks
+
+PERSONS: Final = (USER_ID, CRM_ID)  # an identifier that is seen with several of these is shared
+
+Decided = tuple[bytes, bytes]  # the leaf of an event, and the profile that it is about
+Fresh = dict[bytes, list[Login]]  # sign-ins of the batch in hand, by device
 
 CHANGE_KINDS: Final = {"merged": MERGED, "split": SPLIT, "renamed": RENAMED}
 
@@ -84,28 +101,56 @@ class IdentityFold:
         events = [decode_facts(record) for _, record in entries]
         observations = [observation(event) for event in events]
         self._ahead = True
-        resolution = self._resolver.resolve(observations)
-        put_graph(batch, resolution)
-        decided = self._put_history(batch, entries, events, observations, resolution)
-        self._put_fragments(batch, events, resolution)
-        self._put_changes(batch, entries, resolution, decided)
+        decided: list[Decided] = []
+        records: list[bytes] = []
+        fresh: Fresh = {}
+        start = 0
+        while start < len(entries):
+            end = self._part_end(observations, start)
+            resolution = self._resolver.resolve(observations[start:end])
+            put_graph(batch, resolution)
+            seen = zip(entries[start:end], events[start:end], observations[start:end], strict=True)
+            part = self._put_history(batch, seen, resolution, fresh)
+            records += changes_of(entries[start:end], resolution, part)
+            decided += part
+            start = end
+        self._put_fragments(batch, events, decided)
+        self._changes.append(batch, records)
         self._ahead = False
+
+    def _part_end(self, observations: Sequence[Observed], start: int) -> int:
+        """How far the resolver may go at once: to the next event that may be on a shared device.
+
+        Who was signed in there is asked right after that event, so that the answer does not
+        depend on where batches happen to end. A device may also become shared within the part,
+        by a sign-in on it; such a device counts as shared, which costs a call, not the truth.
+        """
+        node_of, is_shared = self._resolver.node, self._resolver.is_shared
+        signed_in: set[str] = set()
+        for index in range(start, len(observations)):
+            named = observations[index][3]
+            device = lone_device(named, node_of)
+            if device is None:
+                signed_in.update(value for code, value in named if code == ANONYMOUS_ID)
+            elif (
+                device in signed_in
+                or any(code in PERSONS for code, _ in named[1:])
+                or is_shared(node_of(ANONYMOUS_ID, device) or b"")
+            ):
+                return index + 1
+        return len(observations)
 
     def _put_history(
         self,
         batch: Batch,
-        entries: Sequence[Entry],
-        events: Sequence[EventFacts],
-        observations: Sequence[Observed],
+        seen: Iterable[tuple[Entry, EventFacts, Observed]],
         resolution: Resolution,
-    ) -> list[bytes]:
-        """Writes timeline and sign-ins; returns each event's profile."""
-        put, node_of = batch.put, self._resolver.node
-        fresh: dict[bytes, list[Login]] = {}  # sign-ins of this batch, by device
-        decided: list[bytes] = []
-        for (offset, _), event, observed, resolved in zip(
-            entries, events, observations, resolution.events, strict=True
-        ):
+        fresh: Fresh,
+    ) -> list[Decided]:
+        """Writes timeline and sign-ins; returns each event's leaf and profile."""
+        put = batch.put
+        decided: list[Decided] = []
+        for ((offset, _), event, observed), resolved in zip(seen, resolution.events, strict=True):
             leaf, profile_id, _, shared, _ = resolved
             if leaf:
                 time_us = observed[0]
@@ -113,29 +158,28 @@ class IdentityFold:
                 if shared:
                     profile_id = self._attributed(leaf, time_us, fresh)
                 elif event.user_id and event.anonymous_id:
-                    self._sign_in(put, node_of, observed, leaf, fresh)
-            decided.append(profile_id)
+                    self._sign_in(put, observed, leaf, fresh)
+            decided.append((leaf, profile_id))
         return decided
 
     def _sign_in(
         self,
         put: Callable[[str, bytes, bytes], None],
-        node_of: Callable[[int, str], bytes | None],
         observed: Observed,
         leaf: bytes,
-        fresh: dict[bytes, list[Login]],
+        fresh: Fresh,
     ) -> None:
         """Notes that a user was on a device. Any device: which are shared shows later."""
         time_us, _, _, named = observed
         if len(named) < 2 or named[0][0] != USER_ID or named[1][0] != ANONYMOUS_ID:
             return
-        device = node_of(*named[1])
+        device = self._resolver.node(*named[1])
         if device is None or device == leaf:
             return  # one of the two is no usable identifier
         put("logins", device + login_time(time_us) + leaf, b"")
         fresh.setdefault(device, []).append((time_us, leaf))
 
-    def _attributed(self, device: bytes, time_us: int, fresh: dict[bytes, list[Login]]) -> bytes:
+    def _attributed(self, device: bytes, time_us: int, fresh: Fresh) -> bytes:
         """The profile of whoever was on a shared device; empty where that is nobody's guess."""
         logins = logins_near(self._store, device, time_us)
         if device in fresh:
@@ -144,9 +188,9 @@ class IdentityFold:
         return (self._resolver.profile_of(person) or b"") if person else b""
 
     def _put_fragments(
-        self, batch: Batch, events: Sequence[EventFacts], resolution: Resolution
+        self, batch: Batch, events: Sequence[EventFacts], decided: Sequence[Decided]
     ) -> None:
-        nodes = {resolved[0]: None for resolved in resolution.events}
+        nodes = {leaf: None for leaf, _ in decided}
         nodes.pop(b"", None)
         groups: dict[str, bytes] = {}
         for event in events:
@@ -154,33 +198,42 @@ class IdentityFold:
                 groups[event.group_id] = group_node(self._key, event.group_id)
         nodes.update(dict.fromkeys(groups.values()))
         taken: dict[bytes, Fragment] = self._cache.take(nodes)
-        for event, resolved in zip(events, resolution.events, strict=True):
-            if resolved[0]:
-                apply_event(taken[resolved[0]], event)
+        for event, (leaf, _) in zip(events, decided, strict=True):
+            if leaf:
+                apply_event(taken[leaf], event)
             if event.type == "group" and event.group_id:
                 apply_group(taken[groups[event.group_id]], event)
-        put, encode = batch.put, fragments.encode_fragment
+        put = batch.put
         for node, fragment in taken.items():
-            put("fragments", node, encode(fragment))
+            put("fragments", node, encode_fragment(fragment))
 
-    def _put_changes(
-        self,
-        batch: Batch,
-        entries: Sequence[Entry],
-        resolution: Resolution,
-        decided: Sequence[bytes],
-    ) -> None:
-        encode = change.encode
-        caused: dict[int, list[bytes]] = {}
-        for index, kind, profile_id, other in resolution.changes:
-            made = Change(CHANGE_KINDS[kind], entries[index].offset, profile_id, b"", other)
-            caused.setdefault(index, []).append(encode(made))
-        records: list[bytes] = []
-        for index, (entry, resolved) in enumerate(zip(entries, resolution.events, strict=True)):
-            if index in caused:
-                records += caused[index]
-            records.append(encode(Change(RESOLVED, entry.offset, decided[index], resolved[0])))
-        self._changes.append(batch, records)
+
+def lone_device(named: Sequence[Named], node_of: Callable[[int, str], bytes | None]) -> str | None:
+    """The anonymous id that an event is stored under; None where a user comes before it."""
+    if not named:
+        return None
+    if named[0][0] == ANONYMOUS_ID:
+        return named[0][1]
+    if len(named) > 1 and named[1][0] == ANONYMOUS_ID and node_of(*named[0]) is None:
+        return named[1][1]
+    return None
+
+
+def changes_of(
+    entries: Sequence[Entry], resolution: Resolution, decided: Sequence[Decided]
+) -> list[bytes]:
+    """The records of the change log: for each event what it caused, then what it is about."""
+    encode = change.encode
+    caused: dict[int, list[bytes]] = {}
+    for index, kind, profile_id, other in resolution.changes:
+        made = Change(CHANGE_KINDS[kind], entries[index].offset, profile_id, b"", other)
+        caused.setdefault(index, []).append(encode(made))
+    records: list[bytes] = []
+    for index, (entry, (leaf, profile_id)) in enumerate(zip(entries, decided, strict=True)):
+        if index in caused:
+            records += caused[index]
+        records.append(encode(Change(RESOLVED, entry.offset, profile_id, leaf)))
+    return records
 
 
 def put_graph(batch: Batch, resolution: Resolution) -> None:

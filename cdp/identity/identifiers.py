@@ -36,6 +36,7 @@ USER_ID: Final = NAMESPACE_CODE["user_id"]
 ANONYMOUS_ID: Final = NAMESPACE_CODE["anonymous_id"]
 EMAIL: Final = NAMESPACE_CODE["email"]
 PHONE: Final = NAMESPACE_CODE["phone"]
+CRM_ID: Final = NAMESPACE_CODE["crm_id"]
 DEVICE_ID: Final = NAMESPACE_CODE["device_id"]
 AD_ID: Final = NAMESPACE_CODE["ad_id"]
 EXTERNAL_ID: Final = NAMESPACE_CODE["external_id"]
@@ -47,7 +48,7 @@ EXTERNAL_TYPES: Final = {
     "email": EMAIL,
     "phone": PHONE,
     "phone_number": PHONE,
-    "crm_id": NAMESPACE_CODE["crm_id"],
+    "crm_id": CRM_ID,
     "device_id": DEVICE_ID,
     "android.id": DEVICE_ID,
     "ios.id": DEVICE_ID,

@@ -1,10 +1,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.identity.world import HOUR, MINUTE, Crash, World, event, histories
 
 from cdp.domain.change import MERGED, RESOLVED, decode_change
 from cdp.domain.identifier import NAMESPACE_CODE
+from tests.unit.identity.world import HOUR, MINUTE, Crash, World, event, histories
 
 
 def node(world, namespace, value):
