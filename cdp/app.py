@@ -1,0 +1,327 @@
+"""The only wiring: a configuration and an environment become a running daemon.
+
+`build` makes every part over one store; `Daemon.run` keeps them running until it is told to stop.
+The simulation builds the same daemon over its own environment.
+
+Draining goes with the stream: the gateway answers what it has, the log writer stores what waits,
+and then every fold stops at its next batch boundary. Nothing needs to be empty for that, since
+what was not folded yet is folded after the next start.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import trio
+
+from cdp.actors import Actor, RestartPolicy, open_supervisor
+from cdp.console.app import control_app, serve_control
+from cdp.delivery.control import Deliveries
+from cdp.delivery.setup import begin_new, open_outlets
+from cdp.domain.identifier import NAMESPACE_CODE
+from cdp.errors import ConfigError, StorageError
+from cdp.housekeeping import Housekeeping
+from cdp.identity.actor import IdentityActor
+from cdp.ingestion import Gateway, Intake
+from cdp.operations import Operations
+from cdp.segmentation.actor import run_segmentation
+from cdp.storage.fold import Pace
+from cdp.storage.log import Cursors, Log
+from cdp.telemetry import Journal, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cdp.config import Config, Identity
+    from cdp.environment import Environment
+    from cdp.storage.store import Store
+
+NEVER_AGAIN: Final = RestartPolicy(crashes_max=0)
+KEY_BYTES_MIN: Final = 16
+
+
+@dataclass(slots=True)
+class Daemon:
+    """Every part of one daemon, over one open store. `ports` fills once they are bound."""
+
+    config: Config
+    environment: Environment
+    store: Store
+    events: Log
+    changes: Log
+    activations: Log
+    cursors: Cursors
+    metrics: Metrics
+    journal: Journal
+    pace: Pace
+    intake: Intake
+    gateway: Gateway
+    identity: IdentityActor
+    deliveries: Deliveries
+    operations: Operations
+    housekeeping: Housekeeping
+    ports: Ports
+    folding_ends: trio.Event
+
+    async def run(self, stopping: trio.Event, started: Callable[[Ports], None]) -> None:
+        """Runs until `stopping` is set and what was taken is stored.
+
+        Raises:
+            ExceptionGroup: of ActorGaveUp or StorageError; the process must end, and start again.
+        """
+        listeners = await self._listen()
+        async with open_supervisor(on_crash=self.note_crash) as supervisor:
+            for actor in self.folds():
+                supervisor.start(actor)
+            supervisor.start(Actor("deliveries", self._deliver))
+            supervisor.start(Actor("housekeeping", self._keep_house))
+            supervisor.start(Actor("control plane", self._serve_control))
+            supervisor.start(Actor("data plane", partial(self._take_events, listeners, stopping)))
+            await self.ports.bound.wait()
+            started(self.ports)
+            await self._drain(stopping)
+
+    def folds(self) -> list[Actor]:
+        """The folds from the event log to the activation log."""
+        return [
+            Actor("identity", self.identity.run),
+            Actor("segmentation", self._segment),
+        ]
+
+    def note_crash(self, actor: Actor, crash: Exception) -> None:
+        """A storage error ends the process at once; any other crash is noted, and run again."""
+        if isinstance(crash, StorageError):
+            raise crash
+        self.journal.error("actor_crashed", actor=actor.name, error=crash)
+        self.metrics.counter("cdp_actor_crashes_total", actor=actor.name).add()
+
+    async def _listen(self) -> Sequence[trio.abc.Listener[Any]]:
+        gateway = self.config.gateway
+        try:
+            listeners = await self.environment.network.listen(gateway.host, gateway.port)
+        except OSError as error:
+            raise ConfigError(
+                f"{self.config.path}: cannot listen on gateway {gateway.host}:{gateway.port}: "
+                f"{error.strerror}; choose another port or stop what has it"
+            ) from error
+        self.ports.data = _port_of(listeners) or gateway.port
+        return listeners
+
+    async def _take_events(
+        self, listeners: Sequence[trio.abc.Listener[Any]], stopping: trio.Event
+    ) -> None:
+        """The data plane: once the gateway has answered its last request, the writer ends."""
+        async with open_supervisor(on_crash=self.note_crash) as supervisor:
+            # A crash of the writer leaves requests whose outcome nobody knows: start anew.
+            supervisor.start(Actor("log writer", self.intake.run, restart=NEVER_AGAIN))
+            await self.gateway.serve(listeners, stopping)
+            self.intake.end()
+
+    async def _segment(self) -> None:
+        await run_segmentation(
+            store=self.store,
+            changes=self.changes,
+            activations=self.activations,
+            cursors=self.cursors,
+            stopping=self.folding_ends,
+            batch_max=self.config.limits.fold_batch_max,
+            pace=self.pace,
+        )
+
+    async def _deliver(self) -> None:
+        """A supervisor of its own: a destination that gives up stops alone."""
+        async with open_supervisor(on_crash=self.note_crash) as supervisor:
+            for actor in self.deliveries.actors(self.folding_ends):
+                supervisor.start(Actor(actor.name, partial(self._deliver_to, actor)))
+
+    async def _deliver_to(self, actor: Actor) -> None:
+        """Runs one destination's actor. One that gives up waits for an operator's restart."""
+        try:
+            async with open_supervisor(on_crash=self.note_crash) as supervisor:
+                supervisor.start(actor)
+        except* Exception as group:
+            if group.subgroup(StorageError):
+                raise
+            self.journal.error("destination_gave_up", actor=actor.name)
+            await self.folding_ends.wait()
+
+    async def _keep_house(self) -> None:
+        await self.housekeeping.run(self.folding_ends)
+
+    async def _serve_control(self) -> None:
+        control = self.config.control
+        app = control_app(self.operations, token=control.token, new_id=self.environment.new_id)
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_control, app, control.host, control.port, self.folding_ends)
+            self.ports.control = await nursery.start(serve)
+            self.ports.bound.set()
+
+    async def _drain(self, stopping: trio.Event) -> None:
+        await stopping.wait()
+        self.journal.info("draining")
+        with trio.move_on_after(self.config.limits.drain_timeout_s):
+            await self.intake.finished.wait()
+        self.folding_ends.set()
+
+
+class Ports:
+    """Where the two planes listen, once `bound` is set."""
+
+    def __init__(self) -> None:
+        self.data = 0
+        self.control = 0
+        self.bound = trio.Event()
+
+
+async def run(
+    config: Config,
+    environment: Environment,
+    *,
+    stopping: trio.Event,
+    started: Callable[[Ports], None] | None = None,
+) -> None:
+    """Opens the store and runs the daemon until `stopping` is set.
+
+    Raises:
+        ConfigError: a plugin, its settings, the key or a port cannot be used.
+        StoreInUse, StoreDamaged: see `cdp.storage.opening`.
+        ExceptionGroup: an actor gave up, or the store failed while running.
+    """
+    with open_daemon(config, environment) as daemon:
+        await daemon.run(stopping, started or daemon.operations.announce)
+
+
+@contextmanager
+def open_daemon(config: Config, environment: Environment) -> Iterator[Daemon]:
+    """A daemon over the store in the configured directory, which is closed at the end."""
+    key = identity_key(config)
+    store = environment.open_store(config.data_dir)
+    try:
+        yield build(config, environment, store, key)
+    finally:
+        store.close()
+
+
+def build(config: Config, environment: Environment, store: Store, key: bytes) -> Daemon:
+    """Every part of the daemon, over an open store. Starts nothing. Raises ConfigError."""
+    metrics, journal = Metrics(), Journal(environment.clock)
+    events, changes, activations = (Log(store, f) for f in ("events", "changes", "activations"))
+    cursors, folding_ends = Cursors(store), trio.Event()
+    intake = Intake(
+        store=store,
+        events=events,
+        clock=environment.clock,
+        limits=config.limits,
+        metrics=metrics,
+        journal=journal,
+        key=key,
+    )
+    pace = Pace(busy=lambda: intake.busy)
+    identity = IdentityActor(
+        store=store,
+        events=events,
+        changes=changes,
+        cursors=cursors,
+        key=key,
+        rules=rules_json(config.identity),
+        stopping=folding_ends,
+        batch_max=config.limits.fold_batch_max,
+        fragment_cache_max=config.limits.fragment_cache_max,
+        pace=pace,
+    )
+    outlets = open_outlets(
+        config,
+        environment,
+        store=store,
+        events=events,
+        activations=activations,
+        cursors=cursors,
+        metrics=metrics,
+        journal=journal,
+    )
+    begin_new(outlets, store, cursors, activations)
+    deliveries = Deliveries(outlets, metrics)
+    logs = {"events": events, "changes": changes, "activations": activations}
+    ports = Ports()
+    operations = Operations(
+        config=config,
+        environment=environment,
+        store=store,
+        logs=logs,
+        cursors=cursors,
+        metrics=metrics,
+        journal=journal,
+        intake=intake,
+        identity=identity,
+        deliveries=deliveries,
+        key=key,
+    )
+    return Daemon(
+        config=config,
+        environment=environment,
+        store=store,
+        events=events,
+        changes=changes,
+        activations=activations,
+        cursors=cursors,
+        metrics=metrics,
+        journal=journal,
+        pace=pace,
+        intake=intake,
+        gateway=Gateway(
+            config=config, intake=intake, environment=environment, metrics=metrics, journal=journal
+        ),
+        identity=identity,
+        deliveries=deliveries,
+        operations=operations,
+        housekeeping=Housekeeping(
+            config=config,
+            clock=environment.clock,
+            store=store,
+            logs=logs,
+            cursors=cursors,
+            deliveries=deliveries,
+            message_keys=intake.keys,
+            metrics=metrics,
+        ),
+        ports=ports,
+        folding_ends=folding_ends,
+    )
+
+
+def identity_key(config: Config) -> bytes:
+    """The key of every identifier's hash. Raises ConfigError where it is missing or short."""
+    secret = config.identity.key
+    key = secret.reveal().strip().encode() if secret is not None else b""
+    if len(key) < KEY_BYTES_MIN:
+        raise ConfigError(
+            f"{config.path}: identity.key must be a secret of at least {KEY_BYTES_MIN} characters; "
+            'run `cdp init`, or set identity.key = "file:PATH"'
+        )
+    return key[:64]
+
+
+def rules_json(identity: Identity) -> str:
+    """The rules of resolution in the form that `cdp._matcher` reads."""
+    namespaces = {
+        name: {"code": NAMESPACE_CODE[name], **msgspec.to_builtins(rule)}
+        for name, rule in identity.effective_rules().items()
+    }
+    rules = {
+        "default_region": identity.default_region,
+        "hull_nodes_max": identity.hull_nodes_max,
+        "blocked_values": list(identity.blocked_values),
+        "namespaces": namespaces,
+    }
+    return msgspec.json.encode(rules).decode()
+
+
+def _port_of(listeners: Sequence[trio.abc.Listener[Any]]) -> int | None:
+    for listener in listeners:
+        if isinstance(listener, trio.SocketListener):
+            return int(listener.socket.getsockname()[1])
+    return None
