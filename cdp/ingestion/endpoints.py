@@ -206,7 +206,7 @@ class Endpoints:
 
 async def _admit_all(submission: Submission, contents: Contents, scope: Scope) -> None:
     raws, limit = contents.raws, scope.limits.batch_events_max
-    admit(submission, raws[:_ADMITTED_AT_ONCE], 0, scope)
+    admit(submission, raws[: min(_ADMITTED_AT_ONCE, limit)], 0, scope)
     for first in range(_ADMITTED_AT_ONCE, min(len(raws), limit), _ADMITTED_AT_ONCE):
         await trio.lowlevel.checkpoint()
         admit(submission, raws[first : min(first + _ADMITTED_AT_ONCE, limit)], first, scope)

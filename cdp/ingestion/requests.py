@@ -183,7 +183,9 @@ class RequestReader:
         headers = request.headers
         request.old = version == "1.0"
         coding = headers.get(b"transfer-encoding")
-        if version not in ("1.1", "1.0"):
+        if self._parser.should_upgrade():
+            self._refuse(malformed("upgrade is not supported"))
+        elif version not in ("1.1", "1.0"):
             self._refuse(malformed("http version must be 1.0 or 1.1"))
         elif not request.old and b"host" not in headers:
             self._refuse(malformed("header host is missing"))

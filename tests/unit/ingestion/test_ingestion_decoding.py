@@ -123,9 +123,9 @@ def test_a_byte_order_mark_is_dropped() -> None:
 )
 def test_almost_json_becomes_json(text: bytes, expected: dict[str, object]) -> None:
     decoded = decode_json(repair(text))
-    assert {key: value for key, value in decoded.items() if value is not None or key in expected} == (
-        expected
-    )
+    assert {
+        key: value for key, value in decoded.items() if value is not None or key in expected
+    } == (expected)
 
 
 @pytest.mark.parametrize("text", [b"{", b"[1,]", b'{"a":01}', b"{'a':1}", b'{"a":+1}', b'"\\x"'])
@@ -135,9 +135,11 @@ def test_what_is_not_json_stays_wrong(text: bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.floats(
-        allow_nan=False, allow_infinity=False
-    ),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )

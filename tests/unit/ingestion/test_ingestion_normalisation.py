@@ -30,7 +30,9 @@ def scope(**others: Any) -> Scope:
     )
 
 
-def event(wire: dict[str, Any] | None = None, /, *, of: Scope | None = None, **fields: Any) -> Event:
+def event(
+    wire: dict[str, Any] | None = None, /, *, of: Scope | None = None, **fields: Any
+) -> Event:
     body = {"type": "track", "event": "Bought", "userId": "u1", "messageId": "m1", **(wire or {})}
     return normalise({**body, **fields}, of or scope())
 

@@ -87,9 +87,7 @@ def test_a_time_more_than_a_day_ahead_becomes_the_time_of_receipt() -> None:
     assert event_time_us(RECEIVED + DAY_US + 1, None, RECEIVED) == RECEIVED
 
 
-@given(
-    st.none() | st.integers(0, 2**60), st.none() | st.integers(0, 2**60), st.integers(0, 2**52)
-)
+@given(st.none() | st.integers(0, 2**60), st.none() | st.integers(0, 2**60), st.integers(0, 2**52))
 def test_an_event_time_is_between_1970_and_a_day_from_now(
     client: int | None, sent: int | None, received: int
 ) -> None:
