@@ -1,1 +1,1 @@
-"""Figures of every hot path. `python -m bench` runs them all; README.md here says how to read them."""
+"""Figures of every hot path: `python -m bench`. README.md here says how to read them."""

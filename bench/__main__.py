@@ -1,4 +1,4 @@
-"""`python -m bench [scenario …] [--json] [--scale 0.01] [--seconds 10]`: each in its own process."""
+"""`python -m bench [scenario …] [--json] [--scale 0.01] [--seconds 10]`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCENARIOS = (
 
 
 def main() -> int:
-    """Runs what was asked for; 1 if a scenario failed to run. A missed goal is a figure, not an error."""
+    """Runs what was asked for; 1 if a scenario could not run. A missed goal is no error."""
     arguments = parser(SCENARIOS).parse_args()
     names = arguments.scenario or list(SCENARIOS)
     unknown = [name for name in names if name not in SCENARIOS]

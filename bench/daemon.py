@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.load import Generator
 from tests.crash.daemon import Daemon, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONNECTIONS = 128
 _CATCH_UP_S_MAX = 300.0
 
 
 @contextmanager
-def bench_daemon(settings: Settings | None = None, directory: Path | None = None) -> Iterator[Daemon]:
+def bench_daemon(
+    settings: Settings | None = None, directory: Path | None = None
+) -> Iterator[Daemon]:
     """A fresh daemon that takes events; gone at the end, with its files.
 
     `CDP_BENCH_PROFILE=FILE` runs it under the sampling profiler (see `bench.profile`).
@@ -54,6 +58,6 @@ def wait_until_caught_up(daemon: Daemon, timeout_s: float = _CATCH_UP_S_MAX) -> 
 def backlog(daemon: Daemon) -> int:
     """How much is still to do: the lags of all readers, and deliveries that wait."""
     status: dict[str, Any] = daemon.status()
-    lags = sum(int(one) for one in _lags(status))
-    pending = sum(int(one["pending"]) for one in _rows(status, "destinations"))
-    return lags + pending
+    lags = sum(one["lag"] for one in status["folds"].values())
+    owed = sum(one["lag"] + one["pending"] for one in status["destinations"].values())
+    return int(lags + owed)

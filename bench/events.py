@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count, cycle, islice
 from random import Random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cdp.domain.event import EVENT_SCHEMA, ConsentStamp, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WRITE_KEY = "bench-key"
 MESSAGE_ID_PATTERN = rb'"messageId":"([0-9a-f]{16})"'
+_START_US = 1_760_000_000_000_000
 _HOLE = "messageid-of-the-event"
 _AUTHORIZATION = base64.b64encode(f"{WRITE_KEY}:".encode()).decode()
 _PRODUCTS = ("Café crème", "Espresso cups, set of 4", "Grinder", "Filter paper", "Kettle 1.7 l")
@@ -42,6 +47,32 @@ def templates(events: int, people: int, *, seed: int = 1) -> list[Template]:
     rng = Random(seed)
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return [_template(_event(rng, rng.randrange(people), now)) for _ in range(events)]
+
+
+def stored_events(count: int, people: int, *, seed: int = 1) -> list[Event]:
+    """Events as ingestion stores them, for benches that begin behind it."""
+    rng = Random(seed)
+    return [_stored(_event(rng, rng.randrange(people), ""), n) for n in range(count)]
+
+
+def _stored(event: dict[str, Any], number: int) -> Event:
+    at_us = _START_US + number * 1_000
+    return Event(
+        schema=EVENT_SCHEMA,
+        type=event["type"],
+        message_id=f"{number:016x}",
+        source="shop",
+        event_time_us=at_us,
+        received_at_us=at_us,
+        user_id=event.get("userId"),
+        anonymous_id=event["anonymousId"],
+        event=event.get("event"),
+        name=event.get("name"),
+        traits=event.get("traits", {}),
+        properties=event.get("properties", {}),
+        context=event["context"],
+        stamp=ConsentStamp(True, event["context"]["consent"]["categoryPreferences"]),
+    )
 
 
 def _template(event: dict[str, Any]) -> Template:

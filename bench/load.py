@@ -13,8 +13,11 @@ import socket
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Address = tuple[str, int]
 _ANSWER_BYTES_MAX = 65_536

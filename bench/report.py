@@ -10,9 +10,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.processes import Usage
+if TYPE_CHECKING:
+    from bench.processes import Usage
 
 ROOT = Path(__file__).resolve().parents[1]
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -115,7 +116,10 @@ def print_result(result: dict[str, Any], baseline: dict[str, Any]) -> None:
 def _line(figure: dict[str, Any], accepted: float | None) -> str:
     line = f"{figure['name']:<44} {figure['value']:>14,.2f} {figure['unit']:<10}"
     if figure["goal"] is not None:
-        sign, verdict = ("≥≤"[not figure["more"]], "reached" if figure["reached"] else "NOT REACHED")
+        sign, verdict = (
+            "≥≤"[not figure["more"]],
+            "reached" if figure["reached"] else "NOT REACHED",
+        )
         line += f" goal {sign} {figure['goal']:,.0f}: {verdict}"
     if accepted:
         line += f"  ({figure['value'] / accepted - 1:+.0%} against the baseline)"

@@ -18,9 +18,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _RECORD = struct.Struct(">QI")
 _READ_BYTES = 1 << 20
@@ -56,9 +58,10 @@ class Receiver:
         )
         urllib.request.urlopen(request, timeout=10).close()
 
-    def received(self) -> Iterator[Received]:
-        """What was recorded so far, in order."""
+    def received(self, skip_bytes: int = 0) -> Iterator[Received]:
+        """What was recorded so far, in order; from a place that the file's size once was."""
         with self.record.open("rb") as file:
+            file.seek(skip_bytes)
             while len(head := file.read(_RECORD.size)) == _RECORD.size:
                 moment_ns, length = _RECORD.unpack(head)
                 body = file.read(length)

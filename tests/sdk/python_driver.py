@@ -10,9 +10,11 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODULES = {"segment": "segment.analytics.client", "rudder": "rudderstack.analytics.client"}
 

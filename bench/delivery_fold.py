@@ -1,0 +1,118 @@
+"""The host of a destination alone: activations -> a destination that takes everything at once.
+
+Estimate, per event: reading and decoding the activation 1 us, joining and decoding the event 3 us,
+the gate twice 2 us, lanes and books 8 us, the wire form 5 us, outcomes and commit 5 us: about
+24 us, 40,000/s. What a real destination adds (JSON, a signature, HTTP) is not in it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import trio
+
+from bench.events import stored_events
+from bench.identity_fold import in_thread
+from bench.report import Options, Report
+from cdp.config import Config, DestinationConfig, Limits
+from cdp.delivery.actor import Delivering
+from cdp.delivery.destination import Delivered, Delivery, Destination, Outcome, Settings
+from cdp.delivery.setup import Outlet, telemetry_of
+from cdp.domain.change import RESOLVED, Activation, encode
+from cdp.domain.event import encode_event
+from cdp.storage.cursors import Cursors
+from cdp.storage.log import Log
+from cdp.storage.opening import open_store
+from cdp.system import real_environment
+from cdp.telemetry import Journal, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdp.storage.store import Store
+
+EVENTS = 100_000
+PEOPLE = 5_000
+BATCH = 1_024
+
+
+class NoSettings(Settings, frozen=True):
+    """Nothing to set."""
+
+
+class Everything(Destination[NoSettings]):
+    """Takes every delivery at once."""
+
+    settings_type = NoSettings
+    purposes = frozenset({"analytics"})
+
+    async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
+        await trio.lowlevel.checkpoint()
+        return [Delivered()] * len(batch)
+
+
+def run(options: Options) -> Report:
+    """Microseconds a delivery, and deliveries a second."""
+    report = Report()
+    count = options.scaled(EVENTS, 2_000)
+    with TemporaryDirectory(prefix="cdp-bench-") as scratch:
+        seconds = trio.run(_deliver, Path(scratch) / "data", count, options.scaled(PEOPLE, 50))
+    report.add("deliveries", count / seconds, "1/s")
+    report.add("time of a delivery", seconds / count * 1e6, "us")
+    return report
+
+
+async def _deliver(directory: Path, count: int, people: int) -> float:
+    store = open_store(directory, in_thread)
+    events, activations = Log(store, "events"), Log(store, "activations")
+    _fill(store, events, activations, count, people)
+    delivering = Delivering(_outlet(store, events, activations))
+    stopping = trio.Event()
+    began_s = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(delivering.run, stopping)
+        while delivering.backlog.live.cursor < activations.head:  # noqa: ASYNC110 nothing tells
+            await trio.sleep(0.005)
+        seconds = time.perf_counter() - began_s
+        stopping.set()
+    store.close()
+    return seconds
+
+
+def _fill(store: Store, events: Log, activations: Log, count: int, people: int) -> None:
+    rng, made = Random(3), stored_events(count, people)
+    for start in range(0, count, BATCH):
+        some = made[start : start + BATCH]
+        batch = store.batch()
+        events.append(batch, [encode_event(event) for event in some])
+        owed = [
+            encode(Activation(RESOLVED, start + n, rng.randrange(people).to_bytes(16)))
+            for n in range(len(some))
+        ]
+        activations.append(batch, owed)
+        store.write(batch)
+        events.publish()
+        activations.publish()
+
+
+def _outlet(store: Store, events: Log, activations: Log) -> Outlet:
+    environment = real_environment(Config())
+    return Outlet(
+        name="everything",
+        config=DestinationConfig(type="everything"),
+        type=Everything,
+        settings=NoSettings(),
+        defaults={},
+        limits=Limits(),
+        environment=environment,
+        store=store,
+        events=events,
+        activations=activations,
+        cursors=Cursors(store),
+        journal=Journal(environment.clock),
+        telemetry=telemetry_of(Metrics(), "everything"),
+    )
