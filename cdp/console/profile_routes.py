@@ -88,7 +88,7 @@ class ProfileRoutes:
         """`limit`, `start`, `end`, `as_of`, `include`, `exclude`, `sort`: what the person did."""
         profile = self._find(request)
         question = query.question_of(request.query_params)
-        page = self._surface.history.page(profile, question)
+        page = await self._surface.history.page(profile, question)
         leaves = list({past.moment.leaf: None for past in page.events})
         values = self._surface.profiles.values(leaves)
         return answer(shapes.events(page, values, path=request.url.path, limit=question.limit))

@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from cdp.storage.store import Store
 
 ROWS_READ_MAX: Final = 128  # of one timeline at a time
+ROWS_READ_MIN: Final = 4
+ROWS_READ_FIRST: Final = 1_024  # of all timelines of a profile together, before the first event
 EXAMINED_MAX: Final = 2_000  # timeline rows looked at for one page
 AS_OF_EVENTS_MAX: Final = 50_000
-EVENTS_A_TURN: Final = 256  # folded between two chances for other tasks
+EVENTS_A_TURN: Final = 128  # read between two chances for other tasks
 TIME_US_END: Final = 2**63
 
 
@@ -99,7 +101,7 @@ class History:
         self._events = events
         self._profiles = profiles
 
-    def page(self, profile: Profile, question: Question) -> Page:
+    async def page(self, profile: Profile, question: Question) -> Page:
         """The next events that answer the question.
 
         A page may be shorter than its limit, even empty, and yet have a next one: a page looks at
@@ -112,6 +114,8 @@ class History:
             if last is not None and (len(found) >= question.limit or examined >= EXAMINED_MAX):
                 return Page(found, Place(last.time_us, last.offset))
             last, examined = moment, examined + 1
+            if examined % EVENTS_A_TURN == 0:
+                await trio.lowlevel.checkpoint()
             past = self._past(profile, moment)
             if past is not None and _wanted(past, question):
                 found.append(past)
@@ -146,7 +150,7 @@ class History:
         moments: list[Moment] = []
         for node in nodes:
             await trio.lowlevel.checkpoint()
-            moments += self._walk(node, 0, time_us + 1, newest_first=False)
+            moments += self._walk(node, 0, time_us + 1, ROWS_READ_MAX, newest_first=False)
             if len(moments) > AS_OF_EVENTS_MAX:
                 raise HistoryTooLong(
                     f"the profile has more than {AS_OF_EVENTS_MAX} events up to then, "
@@ -165,22 +169,24 @@ class History:
             end_us = min(end_us, after.time_us + 1)
         elif after is not None:
             start_us = max(start_us, after.time_us)
-        walks = [self._walk(node, start_us, end_us, newest_first=newest_first) for node in nodes]
+        rows_max = max(ROWS_READ_MIN, min(ROWS_READ_MAX, ROWS_READ_FIRST // len(nodes)))
+        walks = [
+            self._walk(node, start_us, end_us, rows_max, newest_first=newest_first)
+            for node in nodes
+        ]
         for moment in merge(*walks, key=lambda moment: moment[:2], reverse=newest_first):
             if after is None or (moment[:2] < after if newest_first else moment[:2] > after):
                 yield moment
 
     def _walk(
-        self, node: bytes, start_us: int, end_us: int, *, newest_first: bool
+        self, node: bytes, start_us: int, end_us: int, rows_max: int, *, newest_first: bool
     ) -> Iterator[Moment]:
         """The rows of one timeline, read in parts."""
         start, end = timeline_key(node, start_us, 0), timeline_key(node, end_us, 0)
         while start < end:
-            rows = self._store.scan(
-                "timeline", start, end, limit=ROWS_READ_MAX, reverse=newest_first
-            )
+            rows = self._store.scan("timeline", start, end, limit=rows_max, reverse=newest_first)
             yield from (moment_of(key, value) for key, value in rows)
-            if len(rows) < ROWS_READ_MAX:
+            if len(rows) < rows_max:
                 return
             if newest_first:
                 end = rows[-1][0]

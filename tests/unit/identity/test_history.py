@@ -7,15 +7,16 @@ from cdp.identity.history import HistoryTooLong, Place, Question
 from tests.unit.identity.world import SECOND, START, World, event, histories, in_order
 
 
-def straight(world, profile):
+async def straight(world, profile):
     """Every event of a profile, oldest first, read in one go."""
-    return world.history.page(profile, Question(limit=10_000, newest_first=False)).events
+    page = await world.history.page(profile, Question(limit=10_000, newest_first=False))
+    return page.events
 
 
-def paged(world, profile, **asked):
+async def paged(world, profile, **asked):
     found, after = [], None
     while True:
-        page = world.history.page(profile, Question(after=after, **asked))
+        page = await world.history.page(profile, Question(after=after, **asked))
         assert len(page.events) <= asked["limit"]
         found += page.events
         if page.next is None:
@@ -25,22 +26,25 @@ def paged(world, profile, **asked):
 
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.integers(1, 4), st.booleans(), st.integers(1, 3), st.integers(1, 3))
-def test_pages_of_any_size_make_the_whole_history(events, limit, newest_first, rows, examined):
+async def test_pages_of_any_size_make_the_whole_history(
+    events, limit, newest_first, rows, examined
+):
     world = World().feed(events)
     with pytest.MonkeyPatch.context() as patch:
         for node, _ in world.store.items("identifiers"):
             profile = world.profiles.of_node(node)
-            whole = straight(world, profile)
+            whole = await straight(world, profile)
+            patch.setattr(history, "ROWS_READ_MIN", rows)
             patch.setattr(history, "ROWS_READ_MAX", rows)
             patch.setattr(history, "EXAMINED_MAX", examined)
-            found = paged(world, profile, limit=limit, newest_first=newest_first)
+            found = await paged(world, profile, limit=limit, newest_first=newest_first)
             patch.undo()
             assert found == (whole[::-1] if newest_first else whole)
 
 
 @settings(max_examples=60, deadline=None)
 @given(histories())
-def test_every_event_is_in_one_history_or_on_a_shared_device_with_nobody(events):
+async def test_every_event_is_in_one_history_or_on_a_shared_device_with_nobody(events):
     world = World().feed(events)
     profiles = {
         world.profiles.of_node(node).profile_id: world.profiles.of_node(node)
@@ -50,7 +54,7 @@ def test_every_event_is_in_one_history_or_on_a_shared_device_with_nobody(events)
         past.moment.offset
         for profile in profiles.values()
         if not profile.shared and not world.resolver.is_shared(profile.members[0])
-        for past in straight(world, profile)
+        for past in await straight(world, profile)
     ]
     assert len(seen) == len(set(seen))
     for offset in set(range(len(events))) - set(seen):
@@ -94,16 +98,16 @@ async def test_a_history_that_is_too_long_for_one_question_is_refused(monkeypatc
         await world.history.as_of(profile, START + 3 * SECOND)
 
 
-def test_a_page_looks_at_a_bounded_number_of_events_and_says_where_it_stopped(monkeypatch):
+async def test_a_page_looks_at_a_bounded_number_of_events_and_says_where_it_stopped(monkeypatch):
     monkeypatch.setattr(history, "EXAMINED_MAX", 5)
     world = World().feed([event(n, user_id="u1") for n in range(9)])
     profile = world.profiles.find("user_id", "u1")
-    page = world.history.page(profile, Question(include={"Bought"}, newest_first=False))
+    page = await world.history.page(profile, Question(include={"Bought"}, newest_first=False))
     assert page == ([], Place(START + 4 * SECOND, 4))
 
 
-def test_events_of_one_time_are_in_log_order():
+async def test_events_of_one_time_are_in_log_order():
     world = World().feed([event(n, at=0, user_id="u1") for n in range(5)])
     profile = world.profiles.find("user_id", "u1")
-    found = paged(world, profile, limit=2, newest_first=False)
+    found = await paged(world, profile, limit=2, newest_first=False)
     assert [past.moment.offset for past in found] == list(range(5))
