@@ -42,10 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def main(arguments: Arguments, shell: Shell) -> int:
     """Runs the daemon to its end."""
+    config = load(shell.config_path, shell.environ)
     # Imported here: `cdp --help` and the verbs that only ask need neither the database nor Rust.
     from cdp.app import run
 
-    config = load(shell.config_path, shell.environ)
     stopping = trio.Event()
     with trio.CancelScope() as at_once:
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,1 @@
+"""A small shop's week, played through a real SDK: `make demo`."""
