@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cdp.config import Limits, Source
+from cdp.ingestion.addresses import TrustedProxies, apply_policy
 from tests.unit.ingestion.front_door import (
     BASIC,
     KEY,
@@ -580,9 +581,7 @@ async def test_rudders_source_config_makes_its_sdk_ready(path: str) -> None:
 # ------------------------------------------------------------------ address and origin
 
 
-async def test_an_address_is_believed_only_from_a_trusted_proxy() -> None:
-    from cdp.ingestion.addresses import TrustedProxies
-
+def test_an_address_is_believed_only_from_a_trusted_proxy() -> None:
     proxies = TrustedProxies(("10.0.0.0/8", "::1"))
     chain = b"6.6.6.6, 1.2.3.4, 10.0.0.9"
     assert proxies.client_address("10.0.0.1", chain) == "1.2.3.4"
@@ -605,8 +604,6 @@ async def test_an_address_is_believed_only_from_a_trusted_proxy() -> None:
 def test_an_address_is_kept_as_its_sender_allows(
     policy: bytes | None, v4: str | None, v6: str | None
 ) -> None:
-    from cdp.ingestion.addresses import apply_policy
-
     assert apply_policy("1.2.3.4", policy) == v4
     assert apply_policy("2001:db8:1:2::3", policy) == v6
 

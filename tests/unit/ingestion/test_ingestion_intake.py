@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from cdp.config import Limits
 from cdp.domain.event import EVENT_SCHEMA, Event, encode_event
 from cdp.errors import Overloaded, StorageError
 from cdp.ingestion import Intake
+from cdp.ingestion.accounts import read_counts
 from cdp.ingestion.deduplication import MARGIN_US, MessageKeys, expire_seen
 from cdp.ingestion.submission import Submission
 from cdp.storage.log import Log
@@ -29,6 +31,7 @@ from tests.unit.ingestion.front_door import (
     HandClock,
     open_front_door,
     parse_replies,
+    read_to_end,
     request,
     track,
 )
@@ -111,7 +114,7 @@ async def test_nobody_is_answered_before_the_flush(autojump_clock: object) -> No
         nursery.start_soon(intake.run)
         await one.settled()
         assert trio.current_time() - started_s == pytest.approx(3.0)
-        assert store.power_cut(__import__("random").Random(1)).get("seen", intake.keys.of("m1"))
+        assert store.power_cut(Random(1)).get("seen", intake.keys.of("m1"))
         nursery.cancel_scope.cancel()
 
 
@@ -386,8 +389,6 @@ class Ingestion(RuleBasedStateMachine):
             stream = await door.connect()
             await stream.send_all(data)
             await stream.send_eof()
-            from tests.unit.ingestion.front_door import read_to_end
-
             return parse_replies(await read_to_end(stream))
 
     @rule(seconds=st.sampled_from([1, WINDOW_S // 2, WINDOW_S, WINDOW_S + 1]))
@@ -400,8 +401,6 @@ class Ingestion(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_or_counted_twice(self) -> None:
-        from cdp.ingestion.accounts import read_counts
-
         counts = read_counts(self.store, "web")
         assert (counts.accepted, counts.duplicate, counts.rejected) == (
             self.accepted,
