@@ -126,6 +126,8 @@ class Delivering:
             nursery.start_soon(self._watch_log)
             while True:
                 self._collect()
+                if self.backlog.gave_up:
+                    await self._settle_deaths()
                 more = False
                 if not stopping.is_set():
                     more = self._take()
@@ -135,8 +137,17 @@ class Delivering:
                     self.backlog.commit(self._clock.now_us())
                 if stopping.is_set() and not self.in_flight and not self._finished:
                     break
-                await self._rest(more)
+                await self._rest(more, stopping)
             nursery.cancel_scope.cancel()
+
+    async def _settle_deaths(self) -> None:
+        """What stood behind a delivery that was given up must not go before that is on disk.
+
+        A power cut would bring the dead one back, and it would reach the service after its
+        follower. Every other end may be lost: it is then only reached a second time, in order.
+        """
+        self.backlog.commit(self._clock.now_us())
+        await self._outlet.store.sync()
 
     async def _wake_on(self, stopping: trio.Event) -> None:
         await stopping.wait()
@@ -337,12 +348,15 @@ class Delivering:
 
     # -- resting --------------------------------------------------------------------------------
 
-    async def _rest(self, more: bool) -> None:
+    async def _rest(self, more: bool, stopping: trio.Event) -> None:
         """Until something is woken or due; only lets others run where there is more to take."""
         if more or self._finished:
             await trio.lowlevel.checkpoint()
         else:
-            with trio.move_on_at(self._rest_until_s()):
+            # Once we are stopping nothing is started any more, whatever is due: only what flies
+            # is waited for, and its landing wakes us.
+            until_s = math.inf if stopping.is_set() else self._rest_until_s()
+            with trio.move_on_at(until_s):
                 await self._wake.wait()
         self._wake = trio.Event()
 

@@ -123,6 +123,11 @@ class Backlog:
         return self.ledger.dead_count + len(self._dead)
 
     @property
+    def gave_up(self) -> bool:
+        """Whether the next commit buries a delivery."""
+        return bool(self._dead)
+
+    @property
     def dirty(self) -> bool:
         """Whether a commit would say anything."""
         if self._delivered or self._postponed or self._filtered or self._dead:

@@ -152,3 +152,39 @@ async def test_a_profile_is_told_in_log_order_whatever_happens(autojump_clock, m
     for names in told.values():
         seen_once = list(dict.fromkeys(names))
         assert seen_once == sorted(seen_once)
+
+
+async def test_a_drain_waits_for_what_flies_without_spinning_on_what_is_due(
+    autojump_clock, make_world
+):
+    world = make_world(batch_max=1, concurrency_max=2)
+    world.limits = Limits(deliver_timeout_s=30.0, backoff_s_min=1.0, backoff_s_max=1.0)
+
+    def answer(batch):
+        return [Retry("busy")] if batch[0].event["messageId"] == "m0" else trio.sleep_forever()
+
+    world.service.answer = answer
+    world.append(2)
+    async with world.running() as deliveries:
+        world.stopping.set()  # m1 hangs, and m0 becomes due long before m1 times out
+        with trio.fail_after(60):
+            while deliveries._running:
+                await trio.sleep(10)
+    assert world.rows("pending") == 2
+
+
+async def test_a_death_is_on_disk_before_the_profile_goes_on(autojump_clock, make_world):
+    world = make_world(batch_max=1)
+    world.limits = Limits(attempts_max=1)
+    syncs_before: dict[str, int] = {}
+
+    def answer(batch):
+        name = batch[0].event["messageId"]
+        syncs_before[name] = world.store.sync_count
+        return [Rejected("no")] if name == "m0" else [Delivered()]
+
+    world.service.answer = answer
+    world.append(2, profiles=[7, 7])
+    await world.run_for(5)
+    assert syncs_before == {"m0": 0, "m1": 1}
+    assert world.rows("dead") == 1
