@@ -36,7 +36,7 @@ class FakeNetwork:
     """A network whose only service is a function, and whose resolver is a table.
 
     A name's addresses may be several lists: then each look-up gets the next one, and the last
-    stays. That is how a name is rebound between a check and its use.
+    stays. That is how a name is rebound between a check and its use. `*` is any other name.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class FakeNetwork:
         """The next answer for a name. Raises OSError where it has none."""
         await trio.lowlevel.checkpoint()
         self.resolved.append(host)
-        answers = self._names.get(host)
+        answers = self._names.get(host) or self._names.get("*")
         if not answers:
             raise OSError(f"no such name: {host}")
         return answers.pop(0) if len(answers) > 1 else answers[0]

@@ -222,7 +222,7 @@ async def test_the_taking_stops_at_pending_max_and_nothing_is_dropped(autojump_c
         assert world.rows("pending") == 37
         assert counts.offered == 37 + counts.delivered
         world.service.answer = lambda batch: [Delivered()] * len(batch)
-        await trio.sleep(100_000)
+        await trio.sleep(80_000)
     counts = world.books().live
     assert (counts.offered, counts.delivered, counts.pending) == (500, 500, 0)
 

@@ -7,7 +7,7 @@ import trio
 
 from cdp.clock import SECOND_US
 from cdp.config import Limits
-from cdp.delivery import Delivered, Rejected
+from cdp.delivery import Delivered, Rejected, Retry
 from cdp.delivery.control import DestinationUnknown, ReplayRefused
 from cdp.delivery.jobs import DeadLetterFilter
 from cdp.delivery.outcomes import explain_event
@@ -252,12 +252,10 @@ async def test_the_oldest_event_that_is_needed_is_that_of_the_first_row(autojump
     world.service.answer = lambda batch: [
         Delivered() if one.event["messageId"] == "m0" else world.retry for one in batch
     ]
-    from cdp.delivery import Retry
-
     world.retry = Retry("busy", after_s=1000)
-    world.append(3)
     async with world.running() as deliveries:
         assert deliveries.oldest_event_needed() is None
+        world.append(3)
         await trio.sleep(1)
         assert deliveries.oldest_event_needed() == 1
     assert world.deliveries.oldest_event_needed() == 1
