@@ -146,6 +146,9 @@ class _Reader:
         if get_origin(kind) is dict and isinstance(raw, dict):
             inner = get_args(kind)[1]
             return {key: self.value(inner, item, _join(at, key)) for key, item in raw.items()}
+        if _is_sequence(kind) and isinstance(raw, list):
+            items = [self.value(get_args(kind)[0], one, f"{at}[{n}]") for n, one in enumerate(raw)]
+            return get_origin(kind)(items)
         return self._leaf(kind, raw, at)
 
     def _leaf(self, kind: Any, raw: object, at: str) -> Any:
@@ -223,7 +226,7 @@ def allowed(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(shown(choice) for choice in arguments)
-    if origin in (tuple, list, set, frozenset):
+    if _is_sequence(kind):
         return f"a list, each {allowed(arguments[0])}"
     if origin is dict:
         return f"a table, each value {allowed(arguments[1])}"
@@ -254,6 +257,14 @@ def _plain(kind: Any) -> tuple[Any, bool]:
         if len(choices) == 1:
             return _plain(choices[0])
     return kind, reference
+
+
+def _is_sequence(kind: Any) -> bool:
+    """Whether it is a list of any length of one type. `tuple[int, str]` is not."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return len(arguments) == 2 and arguments[1] is Ellipsis
+    return origin in (list, set, frozenset)
 
 
 def _join(at: str, key: str) -> str:

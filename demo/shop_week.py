@@ -60,7 +60,8 @@ def main() -> int:
 
 def begin(stage: Stage) -> None:
     """Sets up as `cdp init` and `cdp run` do."""
-    crm = f'settings = {{ url = "http://127.0.0.1:{stage.crm_port}/crm" }}'
+    url = f"http://127.0.0.1:{stage.crm_port}/crm"
+    crm = f'settings = {{ url = "{url}", allow_http = true, allow_private = true }}'
     stage.set_up(crm, f'settings = {{ directory = "{stage.directory / "archive"}" }}')
     stage.start_crm()
     stage.start_daemon()

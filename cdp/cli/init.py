@@ -65,7 +65,7 @@ settings = {{ directory = "archive" }}
 # type = "webhook"
 # purposes = ["marketing"]
 # events = ["identify", "track"]               # empty or absent: all types
-# settings = {{ url = "https://crm.example.com/events", secret = "env:CRM_SECRET" }}
+# settings = {{ url = "https://crm.example.com/events", secrets = ["env:CRM_SECRET"] }}
 
 [identity]
 key = "file:secrets/identity.key"  # keys the hashes of identifiers: back it up, never change it

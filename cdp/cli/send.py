@@ -175,7 +175,7 @@ class Sender:
     def _settle(self, chunk: Chunk, response: httpx.Response) -> None:
         answer = _object(response)
         if "accepted" not in answer:
-            raise CommandFailed(f"{self._url} is not a gateway of cdp: it does not say what it took")
+            raise CommandFailed(f"{self._url} is not a gateway of cdp: it does not tell counts")
         rejected = answer["rejected"]
         self._tally.accepted += answer["accepted"]
         self._tally.duplicate += answer["duplicates"]

@@ -1,7 +1,11 @@
 """A new plugin is complete, and green before its first change."""
 
 import ast
+import os
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from terminal import cdp
@@ -61,3 +65,19 @@ def test_installed_types_are_listed_without_importing_them(tmp_path):
     ran = cdp(tmp_path, "destinations", "list", "--json")
     assert ran.code == 0
     assert all(set(one) == {"name", "distribution", "version", "target"} for one in ran.json)
+
+
+def test_a_scaffold_passes_its_own_tests(tmp_path):
+    new(tmp_path, "sample_crm")
+    directory = tmp_path / "cdp-destination-sample_crm"
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": f"{directory / 'src'}{os.pathsep}{root}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3_000:]
+    assert "3 passed" in done.stdout

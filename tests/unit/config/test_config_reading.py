@@ -14,6 +14,8 @@ FILE = Path("cdp.toml")
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: str
     secret: Secret | None = None
+    secrets: tuple[Secret, ...] = ()
+    tokens: dict[str, Secret] = {}
     headers: dict[str, str] = {}
     timeout_s: float = 5.0
 
@@ -32,6 +34,16 @@ def test_settings_of_a_plugin_are_read_with_their_secrets():
     )
 
 
+def test_secrets_in_lists_and_tables_are_resolved_each():
+    settings = read(
+        {"url": "u", "secrets": ["env:A", "env:B"], "tokens": {"x": "env:A"}}, A="1", B="2"
+    )
+    assert [one.reveal() for one in settings.secrets] == ["1", "2"]
+    assert settings.tokens == {"x": Secret("1")}
+    with pytest.raises(ConfigError, match=r"settings.secrets\[1\]: found a literal value"):
+        read({"url": "u", "secrets": ["env:A", "open"]}, A="1")
+
+
 def test_an_error_names_the_place_in_the_file():
     with pytest.raises(ConfigError) as caught:
         read({"urll": "u", "headers": {"a": 1}})
@@ -39,7 +51,7 @@ def test_an_error_names_the_place_in_the_file():
         "cdp.toml: destinations.x.settings.headers.a: found 1; expected a text in quotes",
         "cdp.toml: destinations.x.settings.url: missing; expected a text in quotes",
         "cdp.toml: destinations.x.settings.urll: unknown key; did you mean url? "
-        "(known: headers, secret, timeout_s, url)",
+        "(known: headers, secret, secrets, timeout_s, tokens, url)",
     ]
 
 
