@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ import trio
 from cdp.delivery import Delivered, Retry
 from cdp.testing import check_destination, make_change, make_delivery, open_destination
 from cdp_destination_file import File, FileSettings
+from cdp_destination_file.archive import Archive
 
 
 def finished(directory):
@@ -152,6 +154,21 @@ async def test_a_full_disk_is_tried_again_and_leaves_no_half_line(
         assert outcomes == [Retry(f"disk:{errno.ENOSPC}")]
         assert await file.deliver([make_delivery(2)]) == [Delivered()]
     assert ids_of(tmp_path) == [make_delivery(n).delivery_id for n in (1, 2)]
+
+
+async def test_an_index_that_fails_leaves_no_line_that_it_does_not_know(
+    autojump_clock, tmp_path, monkeypatch
+):
+    def broken(self, ids, now_us):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with open_destination(File, FileSettings(directory=tmp_path)) as file:
+        with monkeypatch.context() as patch:
+            patch.setattr(Archive, "_remember", broken)
+            assert await file.deliver([make_delivery(1)]) == [Retry(f"disk:{errno.EIO}")]
+        assert ids_of(tmp_path) == []
+        assert await file.deliver([make_delivery(1)]) == [Delivered()]
+    assert ids_of(tmp_path) == [make_delivery(1).delivery_id]
 
 
 async def test_a_directory_has_one_writer(autojump_clock, tmp_path):

@@ -13,6 +13,7 @@ reported as written. Everything here blocks; the destination calls it in a threa
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -72,8 +73,15 @@ class Archive:
         if new:
             if self._size == 0:
                 self._began_us = now_us
+            before = self._size
             self._write(b"".join(new.values()))
-            self._remember(new, now_us)
+            try:
+                self._remember(new, now_us)
+            except sqlite3.Error as error:
+                # Lines that the index does not know would be written twice.
+                os.ftruncate(self._file, before)
+                self._size = before
+                raise OSError(errno.EIO, f"the index cannot be written: {error}") from error
         self.rotate_if_due(now_us)
         return len(new)
 
