@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,13 +56,24 @@ def public_definitions(body, prefix=""):
                 yield from public_definitions(node.body, f"{node.name}.")
 
 
+@cache
+def declared_methods():
+    """Methods that are documented somewhere: what implements them need not say it again."""
+    return {
+        name.partition(".")[2]
+        for path in files(".py", "cdp")
+        for name, node in public_definitions(tree(path).body)
+        if "." in name and ast.get_docstring(node)
+    }
+
+
 def is_obvious(name, node):
-    """Overrides are documented where they are declared; so are one-line properties and members."""
-    if "." not in name:
+    """A short member of a documented class, a documented protocol's method, a parser's callback."""
+    owner, _, method = name.rpartition(".")
+    if not owner:
         return False
-    decorators = {ast.unparse(one) for one in node.decorator_list}
     short = (node.end_lineno or 0) - node.lineno <= 4
-    return short or bool(decorators & {"property", "override", "overload"})
+    return short or method in declared_methods() or method.startswith("on_")
 
 
 @pytest.mark.parametrize("path", files(".py", "cdp"), ids=shown)

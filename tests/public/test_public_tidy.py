@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from source_tree import ROOT, files, shown, text, tree
 
 FILE_LINES_MAX = 500
+TEST_FILE_LINES_MAX = 700  # tables of cases are long, and read from the middle
 FUNCTION_LINES_MAX = 70
 LINE_CHARS_MAX = 100
 
@@ -23,7 +24,6 @@ BANNED = {
     r"/wo" + r"rk/": "a path of one machine; make it relative",
     r"/ho" + r"me/\w": "a path of one machine; make it relative",
     r"\.\./sha" + r"red": "a path outside the repository",
-    r"\bprint\(.*file=sys\.stderr": "the journal, or the shell's err",
     r"^\s*except:\s*$": "name the exceptions",
 }
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
@@ -35,11 +35,15 @@ def functions(path):
             yield node
 
 
+def lines_max(path):
+    return TEST_FILE_LINES_MAX if path.name.startswith("test_") else FILE_LINES_MAX
+
+
 def test_no_file_is_long():
     long = {
         shown(path): count
         for path in (*files(".py"), *files(".rs"))
-        if (count := text(path).count("\n")) > FILE_LINES_MAX
+        if (count := text(path).count("\n")) > lines_max(path)
     }
     assert long == {}
 
