@@ -11,9 +11,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from source_tree import ROOT, files, shown, text, tree
 
 # What a plugin's author imports. A name may be added; taking one away is a breaking release.

@@ -4,13 +4,8 @@
 """
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from source_tree import ROOT, shown, text
 
 from cdp.config import load

@@ -2,13 +2,8 @@
 
 import ast
 import re
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from source_tree import ROOT, files, shown, text, tree
 
 FILE_LINES_MAX = 500
