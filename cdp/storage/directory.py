@@ -58,8 +58,6 @@ def read_format(path: Path) -> int | None:
     """
     file = path / FORMAT
     if not file.exists():
-        if (path / DATABASE).exists() and any((path / DATABASE).glob("CURRENT")):
-            raise StoreDamaged(f"{file}: missing beside a database; restore the last checkpoint")
         return None
     text = file.read_bytes().decode("ascii", "replace")
     words, _, version = text.strip().rpartition(" ")

@@ -17,6 +17,7 @@ never used, it loses column families.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Literal
@@ -25,6 +26,7 @@ from cdp.errors import StorageError, StoreDamaged, StoreFull, StoreInUse
 from cdp.storage.directory import (
     ASIDE,
     DATABASE,
+    FORMAT,
     MARK,
     lock_directory,
     read_format,
@@ -32,7 +34,7 @@ from cdp.storage.directory import (
     write_format,
 )
 from cdp.storage.mark import AckedMark, create_mark
-from cdp.storage.rocks import RocksStore, StoreSizes, open_database
+from cdp.storage.rocks import RocksStore, StoreSizes, create_database, open_database
 from cdp.storage.store import FORMAT_VERSION
 from cdp.storage.verify import verify_tails
 from cdp.storage.wal import BadSpot, examine, walk
@@ -61,7 +63,14 @@ def open_store(
         StoreFull: there is no room to open it.
         StorageError: it has a newer format, or the files cannot be used.
     """
-    sizes = sizes or StoreSizes()
+    try:
+        return _open(path, run_in_thread, sizes or StoreSizes())
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        raise (StoreFull if full else StorageError)(f"opening {path}: {error}") from error
+
+
+def _open(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> RocksStore:
     path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
         lock = lock_directory(path)
@@ -88,29 +97,36 @@ _Recovery = Literal["tolerate_tail", "point_in_time"]
 
 def _create(path: Path, sizes: StoreSizes) -> _Recovery:
     """A new store. The format file comes last: without it the directory holds no store yet."""
-    _remove_half_made(path / DATABASE)
+    _remove_half_made(path)
     create_mark(path / MARK)
-    database = open_database(path / DATABASE, sizes, create=True)
-    database.flush_wal(True)
-    database.close()
+    create_database(path / DATABASE, sizes)
     sync_directory(path)
     write_format(path)
     return "tolerate_tail"
 
 
-def _remove_half_made(database: Path) -> None:
-    if database.exists():
-        for file in database.iterdir():
-            file.unlink()
+def _remove_half_made(path: Path) -> None:
+    """What an interrupted creation left. Nothing was acknowledged before the format was there."""
+    database = path / DATABASE
+    if not database.exists():
+        return
+    if not (path / MARK).exists() or _acked(path) > 0:
+        raise StoreDamaged(f"{path / FORMAT}: missing beside a store; restore the last checkpoint")
+    for file in database.iterdir():
+        file.unlink()
+
+
+def _acked(path: Path) -> int:
+    mark = AckedMark(path / MARK)
+    mark.close()
+    return mark.sequence
 
 
 def _settle(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> _Recovery:
     """How the store may be opened. Leaves it as it was found where it may not be."""
     if not (path / MARK).exists():
         raise StoreDamaged(f"{path / MARK}: missing; restore the last checkpoint")
-    mark = AckedMark(path / MARK)
-    acked = mark.sequence
-    mark.close()
+    acked = _acked(path)
     if not walk(path / DATABASE):
         return _settle_torn(path, run_in_thread, sizes, acked)
     try:

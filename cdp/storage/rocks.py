@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -86,6 +87,16 @@ def open_database(
         return Rdict(str(path), options, column_families=families, access_type=access)
     except Exception as error:
         raise _opening_error(path, error) from error
+
+
+def create_database(path: Path, sizes: StoreSizes) -> None:
+    """Makes an empty database and forces it to disk. Raises StorageError."""
+    database = open_database(path, sizes, create=True)
+    try:
+        database.flush_wal(True)
+        database.close()
+    except Exception as error:
+        raise StorageError(f"making a database in {path}: {error}") from error
 
 
 @final
@@ -244,9 +255,13 @@ class RocksStore:
 
     def close(self) -> None:
         """Makes everything durable, notes it, and lets go of the files."""
-        if self._dead is None:
-            self._flush_and_note(self.sequence, force=True)
-        self.abandon()
+        try:
+            if self._dead is None:
+                self._flush_and_note(self.sequence, force=True)
+        except Exception as error:
+            raise self._writing_error("closing the store", error) from error
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Lets go of the files as they are. For a store that failed, or was opened to look."""
@@ -255,10 +270,12 @@ class RocksStore:
         self._dead = self._dead or "the store is closed"
         # The files stay locked while any handle lives, so all of them go before the database.
         self._handles.clear()
-        for family in self._families.values():
-            family.close()
-        self._families.clear()
-        self._database.close()
+        # What could fail here is the writing of tables, which the write-ahead log makes up for.
+        while self._families:
+            with suppress(Exception):
+                self._families.popitem()[1].close()
+        with suppress(Exception):
+            self._database.close()
         del self._database  # its last reference lets go of the lock
         gc.collect()
         if self._mark is not None:
@@ -368,6 +385,9 @@ def _database_options(sizes: StoreSizes, recovery: str, create: bool) -> Options
     options.set_max_open_files(_FILES_OPEN_MAX)
     options.set_max_background_jobs(sizes.background_jobs)
     options.set_db_write_buffer_size(sizes.memtables_bytes)
+    # Of the unused default family: after a full disk RocksDB resumes, within 5 s, once the largest
+    # memtable of any family would fit.
+    options.set_write_buffer_size(sizes.memtable_bytes)
     options.set_max_total_wal_size(sizes.wal_bytes_max)
     options.set_bytes_per_sync(MIB)  # tables only: spreads the writing of a flush
     options.set_avoid_unnecessary_blocking_io(True)
@@ -417,6 +437,6 @@ def _opening_error(path: Path, error: Exception) -> StorageError:
         return StoreInUse(f"opening {path}: another process has it open; stop that one first")
     if "No space left" in text:
         return StoreFull(f"opening {path}: {text}; make room, then start again")
-    if "Too many open files" in text or "Permission denied" in text:
+    if text.startswith("IO error") and "No such file" not in text:
         return StorageError(f"opening {path}: {text}")
     return StoreDamaged(f"opening {path}: {text}; restore the last checkpoint")

@@ -69,7 +69,7 @@ class Writer:
 
 def test_no_power_cut_loses_what_was_acknowledged(shim, tmp_path):
     rng = random.Random(2)
-    lost_bytes = 0
+    lost_bytes = opened = refused = 0
     for round_number in range(5 * SCALE):
         live, log = tmp_path / f"live{round_number}", tmp_path / f"syncs{round_number}"
         acked = Writer(shim, live, log).kill_after(rng.uniform(0.02, 0.5))
@@ -80,9 +80,17 @@ def test_no_power_cut_loses_what_was_acknowledged(shim, tmp_path):
             where = f"round {round_number}, image {image_number}, acknowledged {acked}"
             try:
                 audit(image, acked)
-            except (StorageError, AssertionError) as error:
+                opened += 1
+            except StorageError as error:
+                # Garbage in the manifest's unsynced end: RocksDB cannot tell it from rot, nor can
+                # we, so the operator decides. It must be rare, and nothing else may refuse.
+                if "MANIFEST" not in str(error):
+                    raise AssertionError(f"{where}: {error}") from error
+                refused += 1
+            except AssertionError as error:
                 raise AssertionError(f"{where}: {error}") from error
         shutil.rmtree(live)
+    assert refused <= opened // 10
     assert lost_bytes > 0, "the images must differ from what the process left"
 
 
@@ -102,7 +110,7 @@ def test_a_kill_in_any_write_or_sync_loses_nothing_that_was_acknowledged(shim, t
     assert killed_count >= 6 * SCALE
 
 
-@pytest.mark.parametrize("nth", [12, 20])
+@pytest.mark.parametrize("nth", [60, 90])
 def test_after_a_failed_sync_nothing_more_is_acknowledged(shim, tmp_path, nth):
     live, log = tmp_path / "live", tmp_path / "syncs"
     writer = Writer(shim, live, log, batches=2000, fail=f"sync:{nth}:{errno.EIO}")
@@ -112,9 +120,8 @@ def test_after_a_failed_sync_nothing_more_is_acknowledged(shim, tmp_path, nth):
     assert "restart the daemon" in said
     assert acked < 1999
     assert "F sync" in log.read_text()
+    power_cut(live, tmp_path / "image", read_syncs(log), random.Random(4))
     assert audit(live, acked) >= acked
-    syncs = read_syncs(log)
-    power_cut(live, tmp_path / "image", syncs, random.Random(4))
     assert audit(tmp_path / "image", acked) >= acked
 
 
@@ -124,7 +131,7 @@ def test_a_failing_disk_is_told_wherever_it_fails(shim, tmp_path):
         live, log = tmp_path / "live", tmp_path / "syncs"
         shutil.rmtree(live, ignore_errors=True)
         operation = ("write", "sync")[number % 2]
-        fault = f"{operation}:{rng.randint(15, 60)}:{errno.EIO}:+"
+        fault = f"{operation}:{rng.randint(1, 120)}:{errno.EIO}:+"
         acked, status, said = Writer(shim, live, log, batches=2000, fail=fault).end()
         assert status == 3, f"{fault}: {said}"
         assert audit(live, acked) >= acked, fault

@@ -142,9 +142,8 @@ async def test_a_migration_that_crashes_is_done_again(tmp_path, monkeypatch):
 
 
 async def test_a_creation_that_was_interrupted_starts_anew(tmp_path):
-    open_it(tmp_path).close()
-    (tmp_path / "format").unlink()
-    (tmp_path / "db" / "CURRENT").unlink()  # the format is written after the database is there
+    opening._create(tmp_path, SMALL)
+    (tmp_path / "format").unlink()  # it is written last
     open_it(tmp_path).close()
     assert head_of(tmp_path) == 0
 
