@@ -23,7 +23,7 @@ from cdp.console.app import control_app, serve_control
 from cdp.delivery.control import Deliveries
 from cdp.delivery.setup import begin_new, open_outlets
 from cdp.domain.identifier import NAMESPACE_CODE
-from cdp.errors import ConfigError, StorageError
+from cdp.errors import ConfigError, StorageError, StoreFull
 from cdp.housekeeping import Housekeeping
 from cdp.identity.actor import IdentityActor
 from cdp.ingestion import Gateway, Intake
@@ -34,13 +34,14 @@ from cdp.storage.log import Cursors, Log
 from cdp.telemetry import Journal, Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from cdp.config import Config, Identity
     from cdp.environment import Environment
     from cdp.storage.store import Store
 
 NEVER_AGAIN: Final = RestartPolicy(crashes_max=0)
+FULL_DISK_RETRY_S: Final = 10.0
 KEY_BYTES_MIN: Final = 16
 
 
@@ -80,7 +81,8 @@ class Daemon:
             supervisor.start(Actor("deliveries", self._deliver))
             supervisor.start(Actor("housekeeping", self._keep_house))
             supervisor.start(Actor("control plane", self._serve_control))
-            supervisor.start(Actor("data plane", partial(self._take_events, listeners, stopping)))
+            take_events = partial(self._take_events, listeners, stopping)
+            supervisor.start(Actor("data plane", take_events, restart=NEVER_AGAIN))
             await self.ports.bound.wait()
             started(self.ports)
             await self._drain(stopping)
@@ -88,16 +90,29 @@ class Daemon:
     def folds(self) -> list[Actor]:
         """The folds from the event log to the activation log."""
         return [
-            Actor("identity", self.identity.run),
-            Actor("segmentation", self._segment),
+            Actor("identity", partial(self._when_there_is_room, self.identity.run)),
+            Actor("segmentation", partial(self._when_there_is_room, self._segment)),
         ]
 
     def note_crash(self, actor: Actor, crash: Exception) -> None:
         """A storage error ends the process at once; any other crash is noted, and run again."""
-        if isinstance(crash, StorageError):
+        if is_of_the_store(crash):
             raise crash
         self.journal.error("actor_crashed", actor=actor.name, error=crash)
         self.metrics.counter("cdp_actor_crashes_total", actor=actor.name).add()
+
+    async def _when_there_is_room(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs what writes. On a full disk it starts anew from the store, once a while has passed.
+
+        Only this much of a full disk is waited for here: what `run` had in memory may be ahead of
+        the store, so it is thrown away, and nothing of it was committed.
+        """
+        while True:
+            try:
+                return await run()
+            except* StoreFull:
+                self.journal.warn("disk_full", retry_after_s=FULL_DISK_RETRY_S)
+            await trio.sleep(FULL_DISK_RETRY_S)
 
     async def _listen(self) -> Sequence[trio.abc.Listener[Any]]:
         gateway = self.config.gateway
@@ -140,17 +155,18 @@ class Daemon:
 
     async def _deliver_to(self, actor: Actor) -> None:
         """Runs one destination's actor. One that gives up waits for an operator's restart."""
+        run = partial(self._when_there_is_room, actor.run)
         try:
             async with open_supervisor(on_crash=self.note_crash) as supervisor:
-                supervisor.start(actor)
+                supervisor.start(Actor(actor.name, run))
         except* Exception as group:
-            if group.subgroup(StorageError):
+            if is_of_the_store(group):
                 raise
             self.journal.error("destination_gave_up", actor=actor.name)
             await self.folding_ends.wait()
 
     async def _keep_house(self) -> None:
-        await self.housekeeping.run(self.folding_ends)
+        await self._when_there_is_room(partial(self.housekeeping.run, self.folding_ends))
 
     async def _serve_control(self) -> None:
         control = self.config.control
@@ -291,6 +307,13 @@ def build(config: Config, environment: Environment, store: Store, key: bytes) ->
         ports=ports,
         folding_ends=folding_ends,
     )
+
+
+def is_of_the_store(crash: BaseException) -> bool:
+    """Whether a storage error is in it, however many nurseries it has come through."""
+    if isinstance(crash, BaseExceptionGroup):
+        return crash.subgroup(StorageError) is not None
+    return isinstance(crash, StorageError)
 
 
 def identity_key(config: Config) -> bytes:
