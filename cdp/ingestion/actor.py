@@ -55,6 +55,7 @@ class Intake:
         self._limits = limits
         self._window_us = limits.deduplication_window_s * SECOND_US
         self._journal = journal
+        self._metrics = metrics
         self._groups: deque[Group] = deque()
         self._waiting_requests = 0
         self._waiting_events = 0
@@ -141,6 +142,15 @@ class Intake:
         for source, tally in tallies.items():
             add_counts(self.store, batch, source, tally)
         self.store.write(batch)
+        self._count(tallies)
+
+    def _count(self, tallies: dict[str, Tally]) -> None:
+        for source, tally in tallies.items():
+            for outcome in ("accepted", "duplicate", "rejected"):
+                counter = self._metrics.counter(
+                    "cdp_ingestion_events_total", source=source, outcome=outcome
+                )
+                counter.add(max(0, getattr(tally, outcome)))
 
     def _without_duplicates(
         self, submissions: list[Submission], tallies: dict[str, Tally]

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from cdp.ingestion.refusal import Refusal
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 GZIP_MAGIC: Final = b"\x1f\x8b"
 GZIP_MEMBERS_MAX: Final = 64  # a sender has one; empty ones by the thousand are an attack
 TOO_DEEP: Final = "cdp\ue000nested too deep"  # stands where `cut_deep` took something out
 
-_INFLATE_STEP: Final = 256 * 1024
+_INFLATE_STEP_BYTES: Final = 256 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 DEPTH_MAX: Final = 400  # whatever the limits say: below the interpreter's own, with room to spare
 
@@ -31,22 +34,34 @@ JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def decompress(body: bytes, encoding: bytes, bytes_max: int) -> bytes:
     """The body as the sender had it before compression, of at most `bytes_max` bytes.
 
-    What starts as gzip is gzip, whatever the header says, and what does not is taken as it is:
-    proxies inflate bodies and leave the header.
-
     Raises:
         Refusal: unknown encoding, damaged data, or more than `bytes_max`.
+    """
+    return without_mark(b"".join(decompress_parts(body, encoding, bytes_max)))
+
+
+def decompress_parts(body: bytes, encoding: bytes, bytes_max: int) -> Iterator[bytes]:
+    """The same in parts, none of which takes long, so that the caller may pause between them.
+
+    What starts as gzip is gzip, whatever the header says, and what does not is taken as it is:
+    proxies inflate bodies and leave the header.
     """
     encoding = encoding.strip().lower()
     if encoding not in (b"", b"gzip", b"x-gzip", b"deflate", b"identity"):
         raise Refusal(400, "unsupported_encoding", "content-encoding must be gzip or deflate")
     if body.startswith(GZIP_MAGIC):
-        body = _gunzip(body, bytes_max)
+        yield from _gunzip(body, bytes_max)
     elif encoding == b"deflate" and body.lstrip()[:1] not in (b"{", b"["):
-        body = _inflate_raw(body, bytes_max)
-    if len(body) > bytes_max:
+        yield from _inflate_bare(body, bytes_max)
+    elif len(body) > bytes_max:
         raise too_large(bytes_max)
-    return body[3:] if body.startswith(_BOM) else body
+    else:
+        yield body
+
+
+def without_mark(body: bytes) -> bytes:
+    """The body without the byte order mark that some senders put before it."""
+    return body[len(_BOM) :] if body.startswith(_BOM) else body
 
 
 def too_large(bytes_max: int, *, closes: bool = False) -> Refusal:
@@ -55,42 +70,41 @@ def too_large(bytes_max: int, *, closes: bool = False) -> Refusal:
     return Refusal(400, "payload_too_large", text, closes=closes)
 
 
-def _gunzip(body: bytes, bytes_max: int) -> bytes:
-    parts: list[bytes] = []
-    room = bytes_max
+def _gunzip(body: bytes, bytes_max: int) -> Iterator[bytes]:
+    inflated = 0
     for _ in range(GZIP_MEMBERS_MAX):
         member = zlib.decompressobj(wbits=31)
-        part = _inflate(member, body, room, "gzip")
-        parts.append(part)
-        room -= len(part)
+        for part in _inflate(member, body, "gzip"):
+            inflated += len(part)
+            if inflated > bytes_max:
+                raise too_large(bytes_max)
+            yield part
         body = member.unused_data
         if not body.startswith(GZIP_MAGIC):  # the end, or garbage after it, which is dropped
-            return b"".join(parts)
+            return
     raise Refusal(400, "invalid_json", f"gzip body has more than {GZIP_MEMBERS_MAX} members")
 
 
-def _inflate_raw(body: bytes, bytes_max: int) -> bytes:
+def _inflate_bare(body: bytes, bytes_max: int) -> Iterator[bytes]:
     wrapped = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
-    member = zlib.decompressobj(wbits=15 if wrapped else -15)
-    return _inflate(member, body, bytes_max, "deflate")
+    inflated = 0
+    for part in _inflate(zlib.decompressobj(wbits=15 if wrapped else -15), body, "deflate"):
+        inflated += len(part)
+        if inflated > bytes_max:
+            raise too_large(bytes_max)
+        yield part
 
 
-def _inflate(member: zlib._Decompress, body: bytes, room: int, name: str) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+def _inflate(member: zlib._Decompress, body: bytes, name: str) -> Iterator[bytes]:
     while not member.eof:
         try:
-            part = member.decompress(body, min(_INFLATE_STEP, room - size + 1))
+            part = member.decompress(body, _INFLATE_STEP_BYTES)
         except zlib.error as error:
             raise Refusal(400, "invalid_json", f"{name} body is damaged") from error
-        if not part and not member.eof and not member.unconsumed_tail:
-            raise Refusal(400, "invalid_json", f"{name} body ends too early")
-        parts.append(part)
-        size += len(part)
-        if size > room:
-            raise too_large(room)
         body = member.unconsumed_tail
-    return b"".join(parts)
+        if not part and not body and not member.eof:
+            raise Refusal(400, "invalid_json", f"{name} body ends too early")
+        yield part
 
 
 def repair(body: bytes) -> bytes:

@@ -14,7 +14,7 @@ from cdp.errors import Overloaded
 from cdp.ingestion.addresses import TrustedProxies, apply_policy
 from cdp.ingestion.admission import admit, admit_surplus
 from cdp.ingestion.authentication import Authenticator, KnownSource, check_origin
-from cdp.ingestion.decoding import decompress
+from cdp.ingestion.decoding import decompress, decompress_parts, without_mark
 from cdp.ingestion.envelope import Contents, open_body, write_key_in
 from cdp.ingestion.normalisation import Scope
 from cdp.ingestion.pixel import pixel_body, query_fields, write_key_of
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 RETRY_AFTER_S: Final = 2
 
 _ADMITTED_AT_ONCE: Final = 128  # events between two looks at what else is to do
-_INFLATED_HERE_BYTES_MAX: Final = 64 * 1024  # more is inflated in a thread
+_INFLATED_AT_ONCE_BYTES_MAX: Final = 2 * 1024  # of what came, which may be 1,000 times as much
 _NO_FIELDS: Final[dict[str, str]] = {}
 
 
@@ -72,9 +72,12 @@ class Endpoints:
             await submission.settled()
         except Overloaded as error:
             return refusal_answer(_unavailable(str(error), error.retry_after_s))
-        finally:
-            self.held_bytes -= submission.held_bytes
         return settled_answer(submission)
+
+    def release(self, result: Answer | Submission) -> None:
+        """Gives back what a submission held; to be called once for each result of `begin`."""
+        if isinstance(result, Submission):
+            self.held_bytes -= result.held_bytes
 
     async def _begin(self, request: Request, peer: str) -> Answer | Submission:
         path, _, query = request.target.partition(b"?")
@@ -123,8 +126,11 @@ class Endpoints:
             taken = await self._take_events(request, route, fields, peer)
         except Refusal:
             return GIF_ANSWER  # a page cannot see more, and a broken image would be seen by people
-        if isinstance(taken, Submission):
-            await self.finish(taken)
+        try:
+            if isinstance(taken, Submission):
+                await self.finish(taken)
+        finally:
+            self.release(taken)
         return GIF_ANSWER
 
     async def _take_events(
@@ -160,9 +166,12 @@ class Endpoints:
     async def _plain_body(self, request: Request) -> bytes:
         body, bytes_max = request.body, self._limits.body_bytes_max
         encoding = request.headers.get(b"content-encoding", b"")
-        if encoding and len(body) > _INFLATED_HERE_BYTES_MAX:
-            run_in_thread = self._environment.run_in_thread
-            body = await run_in_thread(decompress, body, encoding, bytes_max)
+        if encoding and len(body) > _INFLATED_AT_ONCE_BYTES_MAX:
+            parts: list[bytes] = []
+            for part in decompress_parts(body, encoding, bytes_max):
+                parts.append(part)
+                await trio.lowlevel.checkpoint()
+            body = without_mark(b"".join(parts))
         else:
             body = decompress(body, encoding, bytes_max)
         if not body:

@@ -75,8 +75,7 @@ def open_body(body: bytes, limits: Limits, *, expects_batch: bool) -> Contents:
 
 def _open(body: bytes, limits: Limits, expects_batch: bool) -> Contents:
     if not expects_batch and b'"batch"' not in body and body[:1] == b"{":
-        _decode_envelope(body) if len(body) > limits.event_bytes_max else decode_json(body)
-        return Contents([body], single=True)
+        return Contents([body], single=True, write_key=_scalar(_decode_envelope(body).writeKey))
     if body.lstrip()[:1] == b"[":
         return Contents(_decode_array(body))
     envelope = _decode_envelope(body)

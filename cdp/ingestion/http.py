@@ -197,15 +197,21 @@ class Connection:
         self._phase = "busy"
         self._postpone()
         endpoints = self._gateway.endpoints
-        begun = [await endpoints.begin(request, self._address) for request in requests]
+        begun: list[Answer | Submission] = []
         parts: list[bytes] = []
         goes_on = True
-        for request, result in zip(requests, begun, strict=True):
-            answer = await endpoints.finish(result) if type(result) is Submission else result
-            assert isinstance(answer, Answer), "finish() gives an answer"
-            if goes_on:
-                goes_on = request.keeps_alive and not answer.closes and not endpoints.stopping
-                parts.append(self._wire(request, answer, closes=not goes_on))
+        try:
+            for request in requests:
+                begun.append(await endpoints.begin(request, self._address))
+            for request, result in zip(requests, begun, strict=True):
+                answer = await endpoints.finish(result) if type(result) is Submission else result
+                assert isinstance(answer, Answer), "finish() gives an answer"
+                if goes_on:
+                    goes_on = request.keeps_alive and not answer.closes and not endpoints.stopping
+                    parts.append(self._wire(request, answer, closes=not goes_on))
+        finally:
+            for result in begun:
+                endpoints.release(result)
         await self._stream.send_all(parts[0] if len(parts) == 1 else b"".join(parts))
         return goes_on
 

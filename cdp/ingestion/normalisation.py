@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _TYPES: Final = frozenset(EVENT_TYPES)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_UNKEPT: Final = ("writeKey", "receivedAt")  # a credential, and our own word
 _KEY_BYTES_MIN: Final = 4  # `"":1`: no object has more keys than a fourth of its bytes
 _TOO_DEEP: Final = TOO_DEEP.encode()
 
@@ -120,29 +119,35 @@ def normalise(wire: dict[str, Any], scope: Scope) -> Event:
     take = wire.pop
     kind = _type_of(take("type", None), scope)
     message_id = _message_id(take("messageId", None), scope)
-    user_id = _id(take("userId", None))
-    anonymous_id = _id(take("anonymousId", None))
-    previous_id = _id(take("previousId", None))
-    group_id = _id(take("groupId", None))
-    name = _text(take("event", None))
-    context = _object(take("context", None), "context")
+    # Most of these are absent from most events; the tests here save a call for each that is.
+    user_id = _id(value) if (value := take("userId", None)) is not None else None
+    anonymous_id = _id(value) if (value := take("anonymousId", None)) is not None else None
+    previous_id = _id(value) if (value := take("previousId", None)) is not None else None
+    group_id = _id(value) if (value := take("groupId", None)) is not None else None
+    event = _text(value) if (value := take("event", None)) is not None else None
+    if type(context := take("context", None)) is not dict:
+        context = _object(context, "context")
+    if type(integrations := take("integrations", None)) is not dict:
+        integrations = _object(integrations, "integrations")
+    if type(traits := take("traits", None)) is not dict:
+        traits = _object(traits, "traits")
+    if type(properties := take("properties", None)) is not dict:
+        properties = _object(properties, "properties")
     if scope.context is not None:
         context = merge_under(scope.context, context)
-    integrations = _object(take("integrations", None), "integrations")
     if scope.integrations is not None:
         integrations = merge_under(scope.integrations, integrations)
     integrations.pop("Segment.io", None)
-    traits = _object(take("traits", None), "traits")
-    properties = _object(take("properties", None), "properties")
-    _require(kind, user_id, anonymous_id, previous_id, group_id, name)
+    _require(kind, user_id, anonymous_id, previous_id, group_id, event)
     if kind == "identify" and not traits:
         traits = _object(context.get("traits"), "context.traits")
     stamped = wire.get("channel") == "web" or context.get("direct") is True
     if stamped or scope.address or scope.user_agent:
         _fill(context, scope, stamped)
     event_time, client_us, sent_us = _times(wire, scope)
-    for key in _UNKEPT:
-        take(key, None)
+    take("writeKey", None)  # a credential
+    take("receivedAt", None)  # our own word
+    name, category = _names(wire, kind, properties)
     return Event(
         EVENT_SCHEMA,
         kind,  # type: ignore[arg-type]  # checked against EVENT_TYPES
@@ -156,10 +161,9 @@ def normalise(wire: dict[str, Any], scope: Scope) -> Event:
         anonymous_id,
         previous_id,
         group_id,
+        event,
         name,
-        _text(take("name", None)) or _text(properties.get("name") if _paged(kind) else None),
-        _text(take("category", None))
-        or _text(properties.get("category") if _paged(kind) else None),
+        category,
         traits,
         properties,
         context,
@@ -244,8 +248,19 @@ def _require(
         raise Rejection("missing_group_id", "group needs a groupId", path="groupId")
 
 
-def _paged(kind: str) -> bool:
-    return kind == "page" or kind == "screen"
+def _names(
+    wire: dict[str, Any], kind: str, properties: dict[str, Any]
+) -> tuple[str | None, str | None]:
+    """(name, category): at the top, or of a page or screen among its properties."""
+    name, category = wire.pop("name", None), wire.pop("category", None)
+    if kind == "page" or kind == "screen":
+        return (
+            _text(name) or _text(properties.get("name")),
+            _text(category) or _text(properties.get("category")),
+        )
+    if name is None and category is None:
+        return None, None
+    return _text(name), _text(category)
 
 
 def _fill(context: dict[str, Any], scope: Scope, stamped: bool) -> None:

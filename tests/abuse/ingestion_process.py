@@ -1,6 +1,7 @@
-"""Ingestion alone, on a free port of the loopback, in a process of its own: `python -m … [limit=N …]`.
+"""Ingestion alone, on a free port of the loopback, in a process of its own.
 
-Prints the port, serves until its standard input ends, then prints how many connections crashed.
+Arguments are limits, as `name=value`. Prints the port, serves until its standard input ends, then
+prints how many connections crashed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hostile clients over real sockets: each gets a clear answer, the others theirs, memory stays flat."""
+"""Hostile clients over real sockets: each gets a clear answer, others theirs, memory is flat."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.unit.ingestion.front_door import Reply, parse_replies, request, track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -100,15 +102,15 @@ def server() -> Iterator[Server]:
         yield made
 
 
-def stays_flat(server: Server, abuse: Callable[[], object], times: int = 10) -> None:
-    """Holds the memory of the server to what it was after a few rounds of the same."""
+def stays_flat(server: Server, abuse: Callable[[], object], times: int = 30) -> None:
+    """Holds the memory of the server to what it was after some rounds of the same."""
     for _ in range(times):
         abuse()
     before = server.memory_bytes()
     for _ in range(times):
         abuse()
     grown = server.memory_bytes() - before
-    assert grown <= 12 * MEGABYTE, f"{grown / MEGABYTE:.1f} MB more"
+    assert grown <= 24 * MEGABYTE, f"{grown / MEGABYTE:.1f} MB more"
 
 
 def is_refused(reply: Reply, code: str, status: int = 400) -> None:
@@ -130,7 +132,7 @@ def test_chunked_bodies_without_end_are_refused_as_they_come(server: Server) -> 
         [reply] = server.talk(head, *[chunk] * 200)
         is_refused(reply, "payload_too_large")
 
-    stays_flat(server, abuse, times=3)
+    stays_flat(server, abuse, times=8)
 
 
 @pytest.mark.parametrize("size", [5 * MEGABYTE, 500 * MEGABYTE])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 import trio.testing
@@ -21,6 +20,9 @@ from cdp.ingestion.accounts import Tally, read_counts
 from cdp.storage.log import Log
 from cdp.storage.memory import MemoryStore
 from cdp.telemetry import Journal, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 NOW_US = 1_795_000_000_000_000  # 2026-11-18
 KEY = "wk_test"

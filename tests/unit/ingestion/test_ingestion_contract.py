@@ -82,8 +82,15 @@ async def test_rule_2_errors_are_objects_with_code_and_message(
 
 @pytest.mark.parametrize(
     "content_type",
-    ["application/json", "application/json;charset=UTF-8", "text/plain", "image/png", ""]
-    + ["application/x-www-form-urlencoded", "multipart/form-data"],
+    [
+        "application/json",
+        "application/json;charset=UTF-8",
+        "text/plain",
+        "image/png",
+        "",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ],
 )
 async def test_rule_3_the_content_type_is_ignored(content_type: str) -> None:
     async with open_front_door() as door:
@@ -223,8 +230,20 @@ async def test_rule_6_only_names_are_echoed(asked: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/batch/", "//v1/batch", "/v1//batch//", "/batch", "/b/", "/v1/b", "/v1/batch/b"]
-    + ["/v1/batch/batch", "/v1/import", "/v1/v1/batch", "/api/s/s2s/batch", "/sdk//batch"],
+    [
+        "/v1/batch/",
+        "//v1/batch",
+        "/v1//batch//",
+        "/batch",
+        "/b/",
+        "/v1/b",
+        "/v1/batch/b",
+        "/v1/batch/batch",
+        "/v1/import",
+        "/v1/v1/batch",
+        "/api/s/s2s/batch",
+        "/sdk//batch",
+    ],
 )
 async def test_rule_7_odd_paths_are_served_and_never_redirected(path: str) -> None:
     async with open_front_door() as door:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -395,6 +396,22 @@ async def test_the_bytes_that_requests_hold_have_a_limit() -> None:
         assert door.gateway.endpoints.held_bytes == 0
 
 
+async def test_what_requests_held_is_given_back_when_they_are_cut_off(
+    autojump_clock: object,
+) -> None:
+    async with open_front_door(FAST) as door:
+        door.intake = door.new_intake()  # nobody runs it
+        door.gateway.endpoints._intake = door.intake
+        packed = gzip.compress(json.dumps({"batch": [track()], "pad": "x" * 9_000}).encode())
+        data = request("POST", "/v1/batch", packed, Content_Encoding="gzip") * 3
+        stream = await door.connect()
+        await stream.send_all(data)
+        await trio.testing.wait_all_tasks_blocked()
+        assert door.gateway.endpoints.held_bytes > 27_000
+        assert (await ends_after(stream))[1] == []
+        assert door.gateway.endpoints.held_bytes == 0
+
+
 # ------------------------------------------------------------------ drain
 
 
@@ -459,9 +476,24 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
 # ------------------------------------------------------------------ fuzz
 
 PIECES = st.sampled_from(
-    [HEAD, CHUNKED, EVENT, b"\r\n", b"\r\n\r\n", b"Content-Length: 5\r\n", b"0\r\n\r\n", b"GET / "]
-    + [b"HTTP/1.1\r\n", b"Host: a\r\n", b"5\r\n", b"\x00", b"Expect: 100-continue\r\n", b":"]
-    + [request("POST", "/v1/batch", b'{"batch":[{},null]}'), request("GET", "/health")]
+    [
+        HEAD,
+        CHUNKED,
+        EVENT,
+        b"\r\n",
+        b"\r\n\r\n",
+        b"Content-Length: 5\r\n",
+        b"0\r\n\r\n",
+        b"GET / ",
+        b"HTTP/1.1\r\n",
+        b"Host: a\r\n",
+        b"5\r\n",
+        b"\x00",
+        b"Expect: 100-continue\r\n",
+        b":",
+        request("POST", "/v1/batch", b'{"batch":[{},null]}'),
+        request("GET", "/health"),
+    ]
 )
 
 
@@ -480,9 +512,28 @@ def test_any_bytes_become_requests_or_one_refusal(pieces: list[bytes], step: int
 
 BODIES = st.lists(
     st.sampled_from(
-        [b'{"batch":[', b"]}", b"{", b"}", b"[", b"]", b",", EVENT, b"NaN", b'"', b"\\u0000"]
-        + [b"\\ud800", b"1e999", b'{"type":"page","userId":1}', b'"writeKey":', b"\x1f\x8b", b":"]
-        + [b"9" * 40, b"[" * 600, b'"context":{"consent":{"categoryPreferences":[]}},']
+        [
+            b'{"batch":[',
+            b"]}",
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b",",
+            EVENT,
+            b"NaN",
+            b'"',
+            b"\\u0000",
+            b"\\ud800",
+            b"1e999",
+            b'{"type":"page","userId":1}',
+            b'"writeKey":',
+            b"\x1f\x8b",
+            b":",
+            b"9" * 40,
+            b"[" * 600,
+            b'"context":{"consent":{"categoryPreferences":[]}},',
+        ]
     )
     | st.binary(max_size=10),
     max_size=12,

@@ -285,6 +285,9 @@ async def test_a_cancelled_writer_leaves_nobody_waiting() -> None:
 async def test_counts_survive_a_restart() -> None:
     async with open_front_door() as door:
         await door.send(track(1), track(1), None)
+        for outcome in ("accepted", "duplicate", "rejected"):
+            series = f'cdp_ingestion_events_total{{outcome="{outcome}",source="web"}} 1'
+            assert series in door.metrics.exposition()
         restart_over(door)
         await door.send(track(1), track(2), None)
         counts = door.counts()
