@@ -62,7 +62,7 @@ def begin(stage: Stage) -> None:
     """Sets up as `cdp init` and `cdp run` do."""
     url = f"http://127.0.0.1:{stage.crm_port}/crm"
     crm = f'settings = {{ url = "{url}", allow_http = true, allow_private = true }}'
-    stage.set_up(crm, f'settings = {{ directory = "{stage.directory / "archive"}" }}')
+    stage.set_up(crm, 'settings = { directory = "archive", rotate_age_s = 1 }')
     stage.start_crm()
     stage.start_daemon()
     console.print(f"[bold]The daemon runs[/]  events: {stage.gateway}  control: {stage.control}")
@@ -130,9 +130,14 @@ def check(stage: Stage, want: Expected) -> list[str]:
         name: (sum(one[name] for one in sources), getattr(want, name))
         for name in ("accepted", "duplicate", "rejected")
     }
-    for name, purpose in (("crm", "marketing"), ("archive", "analytics")):
+    told = {
+        "crm": ("marketing", list(stage.crm_deliveries().values())),
+        "archive": ("analytics", stage.archived()),
+    }
+    for name, (purpose, kinds) in told.items():
         destination = status["destinations"][name]
-        found[f"{name} delivered"] = (destination["delivered"], want.delivered[purpose])
+        found[f"{name} events received"] = (kinds.count("event"), want.delivered[purpose])
+        found[f"{name} delivered"] = (destination["delivered"], len(kinds))
         found[f"{name} books balance"] = (destination["conserved"], True)
         found[f"{name} dead letters"] = (destination["dead"], 0)
     found |= _check_people(stage)
@@ -179,7 +184,14 @@ def show(stage: Stage) -> None:
     )
     for number, (question, command) in enumerate(questions, 1):
         console.rule(f"[bold]{number}. {question}", align="left")
-        typed = shlex.join(["cdp", "--config", _short(stage.config), *command])
+        typed = shlex.join(
+            [
+                _short(Path(sys.executable).with_name("cdp")),
+                "--config",
+                _short(stage.config),
+                *command,
+            ]
+        )
         console.print(f"$ {typed}\n", style="cyan", soft_wrap=True)
         console.print(stage.cdp(*command), markup=False, soft_wrap=True)
     console.rule()
@@ -196,7 +208,7 @@ def stay(stage: Stage) -> None:
     """Keeps everything up while a person tries things."""
     console.print(
         f"\nEverything stays up until Ctrl-C. Events: {stage.gateway}  control: {stage.control}\n"
-        "Commands: .venv/bin/cdp --help, with --config as above."
+        "The commands above work as they stand, from this directory; --help says more."
     )
     try:
         signal.pause()

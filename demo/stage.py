@@ -102,7 +102,11 @@ class Stage:
         """Starts `cdp run` and waits until it takes events."""
         with self.journal.open("ab") as journal:
             self._daemon = subprocess.Popen(
-                [*self._command(), "run"], stdout=journal, stderr=journal, cwd=self.directory
+                [*self._command(), "run"],
+                stdout=journal,
+                stderr=journal,
+                cwd=self.directory,
+                start_new_session=True,  # Ctrl-C is for the demo, which then drains the daemon
             )
         wait_until(self._ready, "the daemon to start", self.tail)
 
@@ -114,7 +118,7 @@ class Stage:
     def start_crm(self) -> None:
         """Starts the receiver, which appends to what it received before."""
         command = [sys.executable, str(HERE / "receiver.py"), str(self.crm_port)]
-        self._crm = subprocess.Popen([*command, str(self.received)])
+        self._crm = subprocess.Popen([*command, str(self.received)], start_new_session=True)
         wait_until(lambda: _listens(self.crm_port), "the receiver to start", lambda: "")
 
     def stop_crm(self) -> None:
@@ -140,6 +144,19 @@ class Stage:
     def ask(self, *arguments: str) -> Any:
         """The JSON answer of a command."""
         return json.loads(self.cdp(*arguments, "--json"))
+
+    def crm_deliveries(self) -> dict[str, str]:
+        """What the CRM received: the kind of each delivery by its id."""
+        if not self.received.exists():
+            return {}
+        bodies = map(json.loads, self.received.read_text(encoding="utf-8").splitlines())
+        return {item["deliveryId"]: item["kind"] for body in bodies for item in body["batch"]}
+
+    def archived(self) -> list[str]:
+        """The kind of each line in the archive, finished files and the open one."""
+        files = [*self.directory.glob("archive/*.jsonl"), *self.directory.glob("archive/.part-*")]
+        lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line)["kind"] for line in lines]
 
     def tail(self) -> str:
         """The end of the daemon's journal."""

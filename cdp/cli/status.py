@@ -11,9 +11,11 @@ from rich.text import Text
 
 from cdp.cli.control import ControlPlane, open_control
 from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, Shell, plain_table
+from cdp.delivery.gate import REASONS
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 NAME: Final = "status"
 SUMMARY: Final = "rates, lags, and what each destination is owed"
@@ -128,22 +130,44 @@ def rates(before: dict[str, int], now: dict[str, int], seconds: float) -> dict[s
 
 
 def _headline(status: Json) -> Text:
+    """Everything that is not about one source or destination, in a few lines."""
     text = Text()
-    for name, value in status.items():
-        if name in ("sources", "destinations"):
-            continue
-        shown = _facts(value) if isinstance(value, dict) else _number(value)
-        text.append(f"{name.replace('_', ' ')}: ", "dim")
-        text.append(f"{shown}\n")
+    for label, value in _facts(status):
+        text.append(f"{label.replace('_', ' '):<18}", "dim")
+        text.append(f"{value}\n")
     text.rstrip()
     return text
 
 
-def _facts(value: Json) -> str:
+def _facts(status: Json) -> Iterator[tuple[str, str]]:
+    for name, value in status.items():
+        if name in ("sources", "destinations"):
+            continue
+        if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
+            for inner, one in value.items():
+                yield f"{inner} {name.removesuffix('s')}", _numbers(one)
+        elif isinstance(value, dict):
+            yield name, _numbers(value)
+        else:
+            yield name, _size(value) if name.endswith("_bytes") else _number(value)
+
+
+def _numbers(value: Json) -> str:
+    """Named numbers on one line: `28 head, 6.7 KiB`."""
     return ", ".join(
-        f"{name.replace('_', ' ')} {_facts(one) if isinstance(one, dict) else _number(one)}"
+        _size(one) if name == "bytes" else f"{_number(one)} {name.replace('_', ' ')}"
         for name, one in value.items()
     )
+
+
+def _size(count: Any) -> str:
+    """A number of bytes as people say it."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"
 
 
 def _number(value: Any) -> str:
@@ -189,8 +213,11 @@ def _remarks(status: Json) -> list[RenderableType]:
     for one in destinations_of(status):
         reasons = one.get("filtered")
         if isinstance(reasons, dict) and reasons:
-            text = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-            found.append(Text(f"{one['name']} filtered: {text}", "dim"))
+            for reason, count in sorted(reasons.items()):
+                text = f"{one['name']} filtered {count:,}: {reason}"
+                found.append(
+                    Text(f"{text}, {REASONS[reason]}" if reason in REASONS else text, "dim")
+                )
         if one.get("last_error"):
             found.append(Text(f"{one['name']} last error: {one['last_error']}", "dim"))
     return [Text(), *found] if found else []

@@ -11,6 +11,7 @@ from rich.tree import Tree
 from cdp.cli.control import names_a_profile, open_control, profile_address
 from cdp.cli.profile import value_text
 from cdp.cli.shell import EXIT_OK, Arguments, Shell
+from cdp.delivery.gate import REASONS
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +70,9 @@ def event_tree(message_id: str, answer: dict[str, Any]) -> Tree:
         text = Text(part["sentence"], style)
         if part["stage"] == "delivery":
             deliveries = deliveries or tree.add("destinations")
-            deliveries.add(text)
+            branch = deliveries.add(text)
+            if part.get("reason") in REASONS:
+                branch.add(Text(REASONS[part["reason"]], "dim"))
         else:
             tree.add(Text(f"{part['stage']}: ", "dim") + text)
     return tree

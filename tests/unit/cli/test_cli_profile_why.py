@@ -138,7 +138,7 @@ WHY_EVENT = {
     "chain": [
         {"stage": "received", "sentence": "received now from source website"},
         {"stage": "resolved", "sentence": "is about profile 5bb0"},
-        {"stage": "delivery", "sentence": "crm: filtered, because denied", "state": "filtered"},
+        {"stage": "delivery", "sentence": "crm: filtered", "state": "filtered", "reason": "denied"},
         {"stage": "delivery", "sentence": "archive: delivered", "state": "delivered"},
     ],
     "sentences": [],
@@ -154,7 +154,8 @@ def test_why_event_is_a_chain_from_sender_to_destinations(tmp_path):
         "received: received now from source website",
         "resolved: is about profile 5bb0",
         "destinations",
-        "crm: filtered, because denied",
+        "crm: filtered",
+        "the event says that a purpose of the destination was denied",
         "archive: delivered",
     ]
 

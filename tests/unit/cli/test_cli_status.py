@@ -48,7 +48,8 @@ def test_the_page_shows_sources_destinations_and_why_things_were_filtered(tmp_pa
     assert ran.code == 0
     for text in ("website", "1,000", "circuit open", "12,345", "balance", "17.5", "answered 503"):
         assert text in ran.out
-    assert "crm filtered: 20 denied, 10 type" in ran.out
+    assert "crm filtered 20: denied, the event says that a purpose" in ran.out
+    assert "crm filtered 10: type, the destination is not configured for" in ran.out
 
 
 def test_replays_count_too():
