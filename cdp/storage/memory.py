@@ -150,8 +150,12 @@ class MemoryStore:
         self._check_alive()
         await trio.lowlevel.checkpoint()
 
-    def checkpoint(self, path: Path) -> None:
+    async def checkpoint(self, path: Path) -> None:
         self._check_alive()
+        await trio.lowlevel.checkpoint()
+        self._save(path)
+
+    def _save(self, path: Path) -> None:
         path.mkdir()
         rows = {family: list(self.items(family)) for family in FAMILIES}
         (path / "memory.msgpack").write_bytes(msgspec.msgpack.encode(rows))

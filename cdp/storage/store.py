@@ -95,8 +95,11 @@ class Store(Protocol):
         """Gives the disk space of deleted keys in start <= key < end back. May take seconds."""
         ...
 
-    def checkpoint(self, path: Path) -> None:
-        """A consistent copy (hard links where it can) in a directory that must not exist."""
+    async def checkpoint(self, path: Path) -> None:
+        """A consistent copy (hard links where it can) in a directory that must not exist.
+
+        Holds what was written before the call, and may hold some of what is written during it.
+        """
         ...
 
     def size_bytes(self) -> int:

@@ -105,6 +105,6 @@ async def test_a_full_disk_heals():
 
 async def test_a_checkpoint_is_a_directory_that_must_not_exist(tmp_path):
     store = MemoryStore()
-    store.checkpoint(tmp_path / "copy")
+    await store.checkpoint(tmp_path / "copy")
     with pytest.raises(FileExistsError):
-        store.checkpoint(tmp_path / "copy")
+        await store.checkpoint(tmp_path / "copy")

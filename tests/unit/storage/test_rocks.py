@@ -189,11 +189,18 @@ async def test_verify_finds_nothing_in_a_sound_store_and_names_a_missing_block(s
 
 async def test_a_checkpoint_opens_with_what_the_store_held(store, threads, tmp_path):
     put(store, b"a", b"1")
-    store.checkpoint(tmp_path / "copy")
+    await store.checkpoint(tmp_path / "copy")
     put(store, b"a", b"2")
     copy = open_store(tmp_path / "copy", threads, SMALL)
     assert copy.get("meta", b"a") == b"1"
     copy.close()
+
+
+async def test_a_checkpoint_over_something_is_refused_and_the_store_lives(store, tmp_path):
+    with pytest.raises(StorageError, match="making a checkpoint"):
+        await store.checkpoint(tmp_path)
+    put(store, b"a")
+    await store.sync()
 
 
 async def test_what_stands_only_in_values_is_in_no_key_and_no_manifest(tmp_path, threads):
