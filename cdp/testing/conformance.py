@@ -1,4 +1,4 @@
-"""The contract of destinations in executable form: a plugin is done when `check_destination` passes.
+"""The contract of destinations in executable form: a plugin that passes it is done.
 
 Each case hands the destination batches as the host would, in a world without sockets whose one
 service does what the case says, and judges what comes back. A destination that makes no requests
@@ -69,9 +69,7 @@ class _Check:
         first = self.number - size
         return [make_delivery(first + place, **fields) for place in range(size)]
 
-    async def deliver(
-        self, destination: Destination[Any], batch: Sequence[Delivery]
-    ) -> Attempt:
+    async def deliver(self, destination: Destination[Any], batch: Sequence[Delivery]) -> Attempt:
         before = copy.deepcopy(list(batch))
         result = await attempt(destination, batch, self.timeout_s)
         assert list(batch) == before, "deliver changed the deliveries that it was given"
@@ -80,9 +78,7 @@ class _Check:
         )
         return result
 
-    async def deliver_well(
-        self, destination: Destination[Any], batch: Sequence[Delivery]
-    ) -> None:
+    async def deliver_well(self, destination: Destination[Any], batch: Sequence[Delivery]) -> None:
         result = await self.deliver(destination, batch)
         if result.error is not None:
             raise AssertionError("deliver raised while the service was well") from result.error
@@ -139,9 +135,7 @@ async def open_destination(
     network = network or FakeNetwork(service.transport, {"*": [[PUBLIC_ADDRESS]]})
     environment = make_environment(network)
     destination = build(type_, settings, name, environment)
-    client = open_client(
-        network.transport(), timeout_s=30.0, response_bytes_max=RESPONSE_BYTES_MAX
-    )
+    client = open_client(network.transport(), timeout_s=30.0, response_bytes_max=RESPONSE_BYTES_MAX)
     async with client:
         destination.http = client
         await destination.start()

@@ -28,9 +28,10 @@ async def serve(
     `url = await nursery.start(serve, service, network)`
     """
     listeners = await network.listen("127.0.0.1", 0)
-    port = listeners[0].socket.getsockname()[1]
+    first: Any = listeners[0]
+    port = first.socket.getsockname()[1]
     task_status.started(f"http://127.0.0.1:{port}")
-    await trio.serve_listeners(partial(_connection, service), listeners)
+    await trio.serve_listeners(partial(_connection, service), list(listeners))
 
 
 async def _connection(service: Service, stream: trio.abc.Stream) -> None:

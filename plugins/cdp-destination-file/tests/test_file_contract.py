@@ -10,11 +10,11 @@ import sqlite3
 import pyarrow.parquet as pq
 import pytest
 import trio
+from cdp_destination_file import File, FileSettings
+from cdp_destination_file.archive import Archive
 
 from cdp.delivery import Delivered, Retry
 from cdp.testing import check_destination, make_change, make_delivery, open_destination
-from cdp_destination_file import File, FileSettings
-from cdp_destination_file.archive import Archive
 
 
 def finished(directory):
@@ -104,16 +104,16 @@ async def test_a_crash_between_a_finished_file_and_its_part_repeats_nothing(
     autojump_clock, tmp_path, monkeypatch
 ):
     settings = FileSettings(directory=tmp_path, format="parquet", rotate_age_s=1.0)
-    with pytest.raises(KeyboardInterrupt):
-        async with open_destination(File, settings) as file:
-            await file.deliver([make_delivery(1)])
-            await trio.sleep(2)
 
-            def crash(path, missing_ok=False):
-                raise KeyboardInterrupt
+    def crash(path, missing_ok=False):
+        raise KeyboardInterrupt
 
-            with monkeypatch.context() as patch:
-                patch.setattr("pathlib.Path.unlink", crash)
+    async with open_destination(File, settings) as file:
+        await file.deliver([make_delivery(1)])
+        await trio.sleep(2)
+        with monkeypatch.context() as patch:
+            patch.setattr("pathlib.Path.unlink", crash)
+            with pytest.raises(KeyboardInterrupt):
                 await file.tick()
     assert len(list(tmp_path.glob(".part-*"))) == 1
     async with open_destination(File, settings) as file:

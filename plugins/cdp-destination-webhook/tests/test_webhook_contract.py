@@ -1,7 +1,8 @@
 """The webhook keeps the contract of destinations."""
 
-from cdp.testing import check_destination
 from cdp_destination_webhook import Webhook, WebhookSettings
+
+from cdp.testing import check_destination
 
 
 async def test_the_contract_holds():

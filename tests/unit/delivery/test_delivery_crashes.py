@@ -160,15 +160,17 @@ async def test_a_drain_waits_for_what_flies_without_spinning_on_what_is_due(
     world = make_world(batch_max=1, concurrency_max=2)
     world.limits = Limits(deliver_timeout_s=30.0, backoff_s_min=1.0, backoff_s_max=1.0)
 
-    def answer(batch):
-        return [Retry("busy")] if batch[0].event["messageId"] == "m0" else trio.sleep_forever()
+    async def answer(batch):
+        if batch[0].event["messageId"] != "m0":
+            await trio.sleep_forever()
+        return [Retry("busy")]
 
     world.service.answer = answer
     world.append(2)
     async with world.running() as deliveries:
         world.stopping.set()  # m1 hangs, and m0 becomes due long before m1 times out
         with trio.fail_after(60):
-            while deliveries._running:
+            while deliveries._running:  # noqa: ASYNC110 - nothing tells of an actor's end
                 await trio.sleep(10)
     assert world.rows("pending") == 2
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from pathlib import Path  # noqa: TC003 - the settings are read by their types
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
 from cdp.delivery import Delivered, Delivery, Destination, Outcome, Retry, Settings
 from cdp_destination_file.archive import Archive
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["File", "FileSettings"]
 
 
-class FileSettings(Settings):
+class FileSettings(Settings, frozen=True):
     """What an operator writes under `settings`."""
 
     directory: Path

@@ -36,7 +36,7 @@ Line = tuple[bytes, bytes]  # delivery id, line with its end
 
 
 class _Identified(msgspec.Struct):
-    deliveryId: str  # noqa: N815 - as it is written
+    deliveryId: str
 
 
 class Archive:
@@ -57,6 +57,8 @@ class Archive:
         self._rotate_bytes = rotate_bytes
         self._rotate_age_us = rotate_age_us
         self._remember_us = remember_us
+        self._size = 0  # bytes of the part file that are whole lines
+        self._began_us = now_us
         if parquet:
             from cdp_destination_file import columns  # noqa: F401 - fails now where it is missing
         directory.mkdir(parents=True, exist_ok=True)
@@ -190,7 +192,7 @@ class Archive:
 
 
 def _open_index(path: Path) -> sqlite3.Connection:
-    """The index, locked for this process. Its last commits may be lost with the power; see above."""
+    """The index, locked for this process. A power cut may take its last commits; see above."""
     index = sqlite3.connect(path, check_same_thread=False, timeout=1.0)
     try:
         index.execute("pragma locking_mode = exclusive")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import msgspec
@@ -23,18 +22,21 @@ from cdp.delivery import (
 from cdp_destination_webhook.guard import Denied, check_url, denial
 from cdp_destination_webhook.signature import HEADER, sign
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["Webhook", "WebhookSettings"]
 
 # The answers that say something about the events, and not about the route or the credential.
 REFUSALS: Final = frozenset({400, 413, 415, 422})
 
 
-class WebhookSettings(Settings):
+class WebhookSettings(Settings, frozen=True):
     """What an operator writes under `settings`."""
 
     url: str
     secrets: tuple[Secret, ...] = ()  # each signs every request: add, change the receiver, remove
-    headers: dict[str, Secret] = {}  # sent with every request
+    headers: dict[str, Secret] = msgspec.field(default_factory=dict)  # sent with every request
     allow_http: bool = False
     allow_private: bool = False  # loopback and private addresses, any port
     ports: tuple[int, ...] = (443, 8443, 80, 8080)

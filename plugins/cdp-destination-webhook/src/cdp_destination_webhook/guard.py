@@ -158,5 +158,3 @@ def _inner_4(address: IPv6Address) -> list[IPv4Address]:
     if (int(address) >> 32) & 0xFFFF_FFFF in (0x0000_5EFE, 0x0200_5EFE):  # ISATAP
         found.append(low)
     return [inner for inner in found if inner is not None]
-
-
