@@ -8,6 +8,7 @@ Integers, because every event carries four of them and the hot path compares and
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 SECOND_US = 1_000_000
@@ -40,5 +41,11 @@ def from_datetime(time: datetime) -> int:
 
 def isoformat(time_us: int) -> str:
     """RFC 3339 with milliseconds and `Z`, as the SDKs write it."""
-    text = to_datetime(time_us).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    second, rest_us = divmod(time_us, SECOND_US)
+    return f"{_whole_second(second)}.{rest_us // 1000:03d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _whole_second(second: int) -> str:
+    # Events come in bursts of the same few seconds; formatting one costs more than all the rest.
+    return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()

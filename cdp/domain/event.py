@@ -7,9 +7,12 @@ release reads the logs of the releases before it.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 import msgspec
+
+from cdp.clock import isoformat
 
 EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
 
@@ -66,30 +69,37 @@ encode_event = _encoder.encode
 decode_event = _decoder.decode
 
 
-def wire_form(event: Event) -> dict[str, Any]:
-    """The event as the tracking spec writes it: camelCase, RFC 3339 times, absent fields left out."""
-    from cdp.clock import isoformat
+# Every optional field but the times: its name here and on the wire.
+_WIRE_NAMES: Final = (
+    ("user_id", "userId"),
+    ("anonymous_id", "anonymousId"),
+    ("previous_id", "previousId"),
+    ("group_id", "groupId"),
+    ("event", "event"),
+    ("name", "name"),
+    ("category", "category"),
+    ("traits", "traits"),
+    ("properties", "properties"),
+    ("context", "context"),
+    ("integrations", "integrations"),
+)
+_wire_values = attrgetter(*(field for field, _ in _WIRE_NAMES))
+_wire_keys = tuple(wire for _, wire in _WIRE_NAMES)
 
+
+def wire_form(event: Event) -> dict[str, Any]:
+    """The event as the tracking spec writes it: camelCase, RFC 3339, absent fields left out."""
     body: dict[str, Any] = {
         "type": event.type,
         "messageId": event.message_id,
         "timestamp": isoformat(event.event_time_us),
         "receivedAt": isoformat(event.received_at_us),
     }
-    optional = {
-        "originalTimestamp": event.original_time_us and isoformat(event.original_time_us),
-        "sentAt": event.sent_at_us and isoformat(event.sent_at_us),
-        "userId": event.user_id,
-        "anonymousId": event.anonymous_id,
-        "previousId": event.previous_id,
-        "groupId": event.group_id,
-        "event": event.event,
-        "name": event.name,
-        "category": event.category,
-        "traits": event.traits,
-        "properties": event.properties,
-        "context": event.context,
-        "integrations": event.integrations,
-    }
-    body.update({name: value for name, value in optional.items() if value})
+    if event.original_time_us:
+        body["originalTimestamp"] = isoformat(event.original_time_us)
+    if event.sent_at_us:
+        body["sentAt"] = isoformat(event.sent_at_us)
+    for key, value in zip(_wire_keys, _wire_values(event), strict=True):
+        if value:
+            body[key] = value
     return body
