@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cdp.clock import DAY_US, HOUR_US
-from cdp.domain.change import RESOLVED, Activation, Change, encode
 from cdp.storage.block import key_of
-from cdp.storage.log import Cursors, Log
+from cdp.storage.log import Log
 from cdp.storage.memory import MemoryStore
-from cdp.storage.needs import Needs
 from cdp.storage.retention import (
     Place,
     RetainedLog,
@@ -22,7 +20,6 @@ from cdp.storage.retention import (
 )
 
 UNLIMITED = 10**15
-LOGS = ("events", "changes", "activations")
 
 
 def append(store, log, records):
@@ -179,34 +176,3 @@ def test_logs_over_the_size_give_up_in_proportion():
     assert asked == [75, 25]
     assert due_cuts(limits, [(place(300, needed=3), [])], 0) == [3]
     assert due_cuts(limits, [(place(60), []), (place(40), [])], 0) == [0, 0]
-
-
-async def test_events_are_needed_by_readers_and_through_unfinished_changes_and_deliveries():
-    store = MemoryStore()
-    cursors = Cursors(store)
-    events, changes, activations = [Log(store, name) for name in LOGS]
-    append(store, events, [b"e"] * 100)
-    append(store, changes, [encode(Change(RESOLVED, n, b"p")) for n in range(90)])
-    append(store, activations, [encode(Activation(RESOLVED, n, b"p")) for n in range(80)])
-    waiting = [None]
-    needs = Needs(
-        cursors,
-        events=(events, ["identity"]),
-        changes=(changes, ["segmentation"]),
-        activations=(activations, ["destination:a", "destination:b"]),
-        waiting_event=lambda: waiting[0],
-    )
-
-    def at(**places):
-        batch = store.batch()
-        for reader, offset in places.items():
-            cursors.set(batch, reader.replace("_", ":"), offset)
-        store.write(batch)
-        return needs.events(), needs.changes(), needs.activations()
-
-    assert at() == (0, 0, 0)
-    assert at(identity=90, segmentation=80, destination_a=70, destination_b=80) == (70, 80, 70)
-    assert at(destination_a=80) == (80, 80, 80)
-    assert at(segmentation=90) == (90, 90, 80)
-    waiting[0] = 33
-    assert at() == (33, 90, 80)
