@@ -168,9 +168,7 @@ async def _ask(one: _Loaded, config: Config, environment: Environment) -> str | 
         destination.http = http
         try:
             with trio.fail_after(limits.deliver_timeout_s):
-                await destination.start()
                 await destination.check()
-                await destination.close()
         except trio.TooSlowError:
             return f"no answer within {limits.deliver_timeout_s:g} s"
         except CdpError as error:

@@ -16,6 +16,7 @@ from cdp.cli.control import address
 from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, Shell
 from cdp.config import load
 from cdp.system import real_environment
+from cdp.telemetry import Journal
 
 if TYPE_CHECKING:
     import argparse
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def main(arguments: Arguments, shell: Shell) -> int:
     """Runs the daemon to its end."""
     config = load(shell.config_path, shell.environ)
+    environment = real_environment(config)
     # Imported here: `cdp --help` and the verbs that only ask need neither the database nor Rust.
     from cdp.app import run
 
@@ -52,16 +54,17 @@ async def main(arguments: Arguments, shell: Shell) -> int:
             await nursery.start(_watch_signals, stopping, at_once, shell)
             await run(
                 config,
-                real_environment(config),
+                environment,
                 stopping=stopping,
-                started=partial(_announce, config, shell),
+                started=partial(_announce, config, shell, Journal(environment.clock)),
             )
             nursery.cancel_scope.cancel()
     return EXIT_FAILED if at_once.cancelled_caught else EXIT_OK
 
 
-def _announce(config: Config, shell: Shell, ports: Ports) -> None:
+def _announce(config: Config, shell: Shell, journal: Journal, ports: Ports) -> None:
     """The addresses, on standard output: what a script waits for and a person copies."""
+    journal.info("started", port=ports.data, control_port=ports.control)
     gateway, control = config.gateway, config.control
     secure = gateway.tls_certificate is not None
     shell.line(f"data plane     {address(gateway.host, ports.data, secure=secure)}")

@@ -141,7 +141,7 @@ def _headline(status: Json) -> Text:
 
 def _facts(status: Json) -> Iterator[tuple[str, str]]:
     for name, value in status.items():
-        if name in ("sources", "destinations"):
+        if name in ("sources", "destinations") or value in (None, {}):
             continue
         if isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
             for inner, one in value.items():

@@ -136,7 +136,10 @@ class Destination(Generic[S]):
         """Called about every `tick_s` seconds, never while a `deliver` runs."""
 
     async def check(self) -> None:
-        """Raises where the destination could not work now. Called by `cdp check --connect`."""
+        """Raises where the destination could not work now. Called by `cdp check --connect`.
+
+        `http` and `host` are there, but nobody has called `start`: leave nothing open.
+        """
 
     async def close(self) -> None:
         """Called once, after the last `deliver`."""

@@ -1,4 +1,4 @@
-"""`cdp check --connect` asks a started destination, and says what it answered."""
+"""`cdp check --connect` asks a destination that was not started, and says what it answered."""
 
 import httpx
 import pytest
@@ -18,10 +18,9 @@ class Works(Destination[Empty]):
     settings_type = Empty
 
     async def start(self):
-        self.started = True
+        raise AssertionError("a check leaves nothing open, so it starts nothing")
 
     async def check(self):
-        assert self.started
         assert isinstance(self.http, httpx.AsyncClient)
 
 
@@ -31,7 +30,7 @@ class Unreachable(Works):
 
 
 class Broken(Works):
-    async def start(self):
+    async def check(self):
         raise ValueError("settings say nothing")
 
 

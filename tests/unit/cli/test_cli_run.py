@@ -13,6 +13,8 @@ from rich.console import Console
 from cdp.cli.run import _announce, _watch_signals
 from cdp.cli.shell import Shell
 from cdp.config import Config, Gateway
+from cdp.system import SystemClock
+from cdp.telemetry import Journal
 
 
 def quiet_shell():
@@ -37,7 +39,10 @@ async def test_the_first_signal_drains_and_the_second_stops_at_once():
 
 def test_the_addresses_are_those_that_were_bound():
     shell = quiet_shell()
-    _announce(Config(gateway=Gateway(host="::", port=0)), shell, Ports())
+    lines = []
+    journal = Journal(SystemClock(), lines.append)
+    _announce(Config(gateway=Gateway(host="::", port=0)), shell, journal, Ports())
+    assert '"event":"started","port":8080,"control_port":40123' in lines[0]
     assert shell.out.file.getvalue() == (
         "data plane     http://[::]:8080\ncontrol plane  http://127.0.0.1:40123\n"
     )

@@ -72,6 +72,7 @@ class Webhook(Destination[WebhookSettings]):
 
     async def check(self) -> None:
         """Whether the name resolves to addresses that may be called."""
+        await self.start()
         await self._address()
 
     async def _send(self, batch: Sequence[Delivery]) -> Outcome:
