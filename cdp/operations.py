@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -80,10 +81,10 @@ class Operations:
         self.profiles = Profiles(store, lambda: identity.resolver, key=key)
         self.history = History(store, logs["events"], self.profiles)
         self.why = Why(logs["events"], logs["changes"], self.profiles, self._became)
-        for name in logs:
-            metrics.gauge("cdp_log_head_offset", lambda name=name: logs[name].head, log=name)
+        for name, log in logs.items():
+            metrics.gauge("cdp_log_head_offset", partial(getattr, log, "head"), log=name)
         for reader in (IDENTITY, SEGMENTATION):
-            metrics.gauge("cdp_fold_lag_events", lambda r=reader: self._lag(r), fold=reader)
+            metrics.gauge("cdp_fold_lag_events", partial(self._lag, reader), fold=reader)
 
     def announce(self, ports: Ports) -> None:
         """Tells on standard error where the daemon listens."""
@@ -168,11 +169,14 @@ class Operations:
             raise Refused(f"{rejection.code}: {rejection.message}") from rejection
         return {"outcome": "duplicate" if done.duplicate else "accepted"}
 
-    async def redrive(self, destination: str, ids: Sequence[str] | None) -> Json:
-        """Sends dead letters again, all where `ids` is None."""
+    async def redrive(
+        self, destination: str, ids: Sequence[str] | None, reason: str | None
+    ) -> Json:
+        """Sends dead letters again: all, or those of `ids`, or with a text in their reason."""
         offsets = None if ids is None else frozenset(_place(one)[1] for one in ids)
+        which = DeadLetterFilter(offsets=offsets, reason=reason)
         try:
-            count = await self._deliveries.redrive(destination, DeadLetterFilter(offsets=offsets))
+            count = await self._deliveries.redrive(destination, which)
         except DestinationUnknown as error:
             raise NotFound(str(error)) from error
         return {"destination": destination, "count": count}

@@ -27,7 +27,6 @@ Consent is asked again before each attempt: what may no longer be sent is filter
 """
 
 _MAX: Final = 1_000_000
-_IDS_IN_A_REQUEST: Final = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +51,10 @@ async def main(arguments: Arguments, shell: Shell) -> int:
         if not arguments.yes and not shell.asks(f"send {len(meant)} again?"):
             shell.hint("nothing was sent")
             return EXIT_FAILED
-        redriven = 0
-        for ids in _requests(meant, everything=arguments.reason is None):
-            answer = await control.post(
-                "/v1/redrive", {"destination": arguments.destination, **ids}
-            )
-            redriven += int(answer["count"])
+        order = {"destination": arguments.destination}
+        if arguments.reason is not None:
+            order["reason"] = arguments.reason
+        redriven = int((await control.post("/v1/redrive", order))["count"])
     shell.line(f"{redriven} on their way again; see: cdp status")
     return EXIT_OK
 
@@ -67,14 +64,3 @@ def _preview(meant: list[dict[str, Any]], shell: Shell) -> None:
     for reason, count in Counter(str(one.get("reason", "")) for one in meant).most_common():
         table.add_row(str(count), Text(reason))
     shell.out.print(table)
-
-
-def _requests(meant: list[dict[str, Any]], *, everything: bool) -> list[dict[str, Any]]:
-    """One order for all of them, or their ids in bounded pieces."""
-    if everything:
-        return [{}]
-    ids = [one["id"] for one in meant]
-    return [
-        {"ids": ids[start : start + _IDS_IN_A_REQUEST]}
-        for start in range(0, len(ids), _IDS_IN_A_REQUEST)
-    ]

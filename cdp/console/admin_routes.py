@@ -88,12 +88,16 @@ class AdminRoutes:
         return answer(_listed(request, listing, limit))
 
     async def redrive(self, request: Request) -> Response:
-        """`{"destination": name, "ids": [...]}`; without `ids`, all of that destination."""
+        """`{"destination": name}` sends all again; `ids` or a part of the `reason` narrow it."""
         body = await body_of(request)
-        ids = body.get("ids")
-        if body.keys() - {"destination", "ids"} or not (ids is None or _are_texts(ids)):
-            raise Refused('the body must be {"destination": name, "ids": [id, ...]}, ids optional')
-        return answer(await self._surface.redrive(_destination(body), ids))
+        ids, reason = body.get("ids"), body.get("reason")
+        typed = (ids is None or _are_texts(ids)) and (reason is None or isinstance(reason, str))
+        if body.keys() - {"destination", "ids", "reason"} or not typed:
+            raise Refused(
+                'the body must be {"destination": name, "ids": [id, ...], "reason": text}; '
+                "ids and reason are optional"
+            )
+        return answer(await self._surface.redrive(_destination(body), ids, reason))
 
     async def replay(self, request: Request) -> Response:
         """`{"destination": name, "from_offset": n}` or `"from_time": time`."""

@@ -73,8 +73,13 @@ class ControlSurface(Protocol):
         """Deliveries that were given up, with the reason; each item has an `id`."""
         ...
 
-    async def redrive(self, destination: str, ids: Sequence[str] | None) -> dict[str, Any]:
-        """Sends dead letters again, all where `ids` is None. Raises NotFound, Refused."""
+    async def redrive(
+        self, destination: str, ids: Sequence[str] | None, reason: str | None
+    ) -> dict[str, Any]:
+        """Sends dead letters again: all, or those of `ids`, or with a text in their reason.
+
+        Raises NotFound, Refused.
+        """
         ...
 
     async def replay(

@@ -201,11 +201,11 @@ def test_a_redrive_of_everything_is_one_order(tmp_path):
     assert "2 on their way again" in ran.out
 
 
-def test_a_redrive_with_a_reason_names_the_letters(tmp_path):
+def test_a_redrive_with_a_reason_is_one_order_too(tmp_path):
     daemon = dead(letter(1), letter(2, "answered 413"))
     ran = cdp(tmp_path, "redrive", "crm", "--reason", "413", "--yes", daemon=daemon)
     assert ran.code == 0
-    assert daemon.bodies("/v1/redrive") == [{"destination": "crm", "ids": ["crm:2"]}]
+    assert daemon.bodies("/v1/redrive") == [{"destination": "crm", "reason": "413"}]
     assert "1 on their way again" in ran.out
 
 

@@ -59,12 +59,12 @@ class Surface:
         items = [{"id": "d1", "destination": destination, "after": after}]
         return Listing(items[:limit], "d1")
 
-    async def redrive(self, destination, ids):
+    async def redrive(self, destination, ids, reason):
         if destination == "full":
             raise Overloaded("there is no room for more deliveries", retry_after_s=7)
         if destination != "webhook":
             raise Refused(f"no destination is called {destination}")
-        self.orders.append(("redrive", destination, ids))
+        self.orders.append(("redrive", destination, ids, reason))
         return {"redriven": 1}
 
     async def replay(self, destination, *, from_offset, from_time_us):

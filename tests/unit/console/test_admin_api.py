@@ -63,7 +63,12 @@ async def test_a_rejected_event_is_sent_again_as_it_was_or_corrected(http, surfa
 async def test_a_redrive_names_its_destination_and_maybe_its_letters(http, surface):
     assert (await http.post("/v1/redrive", json={"destination": "webhook"})).status_code == 200
     await http.post("/v1/redrive", json={"destination": "webhook", "ids": ["d1"]})
-    assert surface.orders == [("redrive", "webhook", None), ("redrive", "webhook", ["d1"])]
+    await http.post("/v1/redrive", json={"destination": "webhook", "reason": "503"})
+    assert surface.orders == [
+        ("redrive", "webhook", None, None),
+        ("redrive", "webhook", ["d1"], None),
+        ("redrive", "webhook", None, "503"),
+    ]
 
 
 async def test_a_replay_begins_at_an_offset_or_at_a_time(http, surface):
@@ -87,6 +92,7 @@ async def test_a_replay_begins_at_an_offset_or_at_a_time(http, surface):
         ("/v1/redrive", b'{"destination": 5}'),
         ("/v1/redrive", b'{"destination": "webhook", "ids": "all"}'),
         ("/v1/redrive", b'{"destination": "webhook", "ids": [1]}'),
+        ("/v1/redrive", b'{"destination": "webhook", "reason": 5}'),
         ("/v1/redrive", b'{"destination": "webhook", "id": ["d1"]}'),
         ("/v1/redrive", b'{"destination": "other"}'),
         ("/v1/replay", b'{"destination": "webhook"}'),

@@ -146,7 +146,7 @@ async def test_an_order_from_a_program_or_from_our_own_page_is_taken(headers):
     async with client(surface) as http:
         answer = await http.post("/v1/redrive", headers=headers, json={"destination": "webhook"})
     assert answer.status_code == 200
-    assert surface.orders == [("redrive", "webhook", None)]
+    assert surface.orders == [("redrive", "webhook", None, None)]
 
 
 async def test_a_preflight_gets_no_permission():
