@@ -190,6 +190,21 @@ async def test_a_flipped_bit_before_valid_records_is_rot_and_named_with_its_plac
     assert wal.read_bytes() == bytes(content)
 
 
+async def test_rot_is_told_from_a_torn_end_even_where_the_mark_lags(tmp_path):
+    """After a power cut the mark may be a second old, and does not help."""
+    await fill(tmp_path)
+    create_mark(tmp_path / "acked", 1)
+    whole = the_wal(tmp_path).read_bytes()
+    for place in (len(whole) // 3, len(whole) // 2, len(whole) - len(whole) // 8):
+        content = bytearray(whole)
+        content[place] ^= 0x01
+        the_wal(tmp_path).write_bytes(content)
+        with pytest.raises(StoreDamaged, match="valid records"):
+            open_it(tmp_path)
+    the_wal(tmp_path).write_bytes(whole)
+    assert head_of(tmp_path) == 60
+
+
 async def test_a_missing_log_is_noticed(tmp_path):
     await fill(tmp_path)
     the_wal(tmp_path).unlink()
