@@ -70,7 +70,7 @@ from cdp.delivery import (
 )
 
 
-class @class@Settings(Settings):
+class @class@Settings(Settings, frozen=True):
     """What an operator writes under `settings`."""
 
     endpoint: str

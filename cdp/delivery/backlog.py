@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cdp.storage.log import Log
     from cdp.storage.store import Batch, Store
 
+PASSED_MAX: Final = 4_096  # filtered deliveries that wait in memory for the cursor to pass them
 TAKE_MAX: Final = 256  # records of one take: keeps the event loop for a few milliseconds at most
 
 
@@ -158,6 +159,9 @@ class Backlog:
         for owed in taken:
             self._offer(feed, owed)
         feed.position = entries[-1].offset + 1
+        if len(feed.passed) >= PASSED_MAX:
+            # Behind one that flies for long: it gets a row, so that the cursor can go on.
+            feed.must_reach = feed.position
         return len(entries)
 
     def _offer(self, feed: Feed, owed: Owed) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import trio
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from cdp.telemetry import Metrics
 
-SCAN_STEP = 512  # rows between two breaths of the event loop
+BOOKED: Final = ("offered", "delivered", "filtered", "pending", "dead")  # what metrics show
+SCAN_STEP: Final = 512  # rows between two breaths of the event loop
 
 State = Literal["starting", "running", "paused", "circuit_open", "circuit_half_open", "stopped"]
 
@@ -91,8 +92,9 @@ class Deliveries:
         for name in self._outlets:
             lag = partial(self._lag, name)
             metrics.gauge("cdp_delivery_lag_events", lag, destination=name)
-            pending = partial(self._pending, name)
-            metrics.gauge("cdp_delivery_pending_events", pending, destination=name)
+            for state in BOOKED:
+                booked = partial(self._booked, name, state)
+                metrics.gauge("cdp_delivery_events", booked, destination=name, state=state)
 
     @property
     def names(self) -> list[str]:
@@ -270,9 +272,9 @@ class Deliveries:
         start = max(outlet.cursors.get(reader_of(name)), outlet.activations.start)
         return max(0, outlet.activations.head - start)
 
-    def _pending(self, name: str) -> float:
+    def _booked(self, name: str, state: str) -> float:
         books = read_books(self._outlets[name].store, name)
-        return books.live.pending + books.replay.pending
+        return sum(_booked(counts, state) for counts in (books.live, books.replay))
 
     def _status(self, outlet: Outlet) -> DestinationStatus:
         running = self._running.get(outlet.name)
@@ -289,6 +291,10 @@ class Deliveries:
             redriving=running.jobs.redrive if running else None,
             replaying=_replaying(running) if running else None,
         )
+
+
+def _booked(counts: Counts, state: str) -> int:
+    return counts.filtered_total() if state == "filtered" else int(getattr(counts, state))
 
 
 def _state(outlet: Outlet, running: Delivering | None) -> State:

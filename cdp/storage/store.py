@@ -34,7 +34,7 @@ FAMILIES: Final = (
     "messages",  # keyed hash 16 of messageId -> event offset u64: `cdp why EVENT`
     "pending",  # destination name + 0x00 + activation offset u64 -> pending delivery
     "dead",  # destination name + 0x00 + activation offset u64 -> dead letter
-    "outcomes",  # event offset u64 + destination name -> what became of it (why)
+    "outcomes",  # event offset u64 by 256 + destination + 0x00 + commit u64 -> what became of them
 )
 
 

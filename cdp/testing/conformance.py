@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from cdp.delivery.destination import Delivery, Destination, Settings
+    from cdp.environment import Network
 
 PUBLIC_ADDRESS: Final = "93.184.215.14"  # what every name resolves to
 RESPONSE_BYTES_MAX: Final = 64 * 2**10
@@ -127,7 +128,7 @@ async def open_destination(
     settings: Settings,
     service: Service | None = None,
     *,
-    network: FakeNetwork | None = None,
+    network: Network | None = None,
     name: str = "under_test",
 ) -> AsyncIterator[Destination[Any]]:
     """A started destination in a world whose one service is the given one."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from cdp.environment import Network
+
 T = TypeVar("T")
 
 START_US = 1_750_000_000_000_000  # 2025-06-15: any moment will do, as long as it is the same one
@@ -73,7 +75,7 @@ async def run_inline(function: Callable[..., T], *args: Any) -> T:
 
 
 def make_environment(
-    network: FakeNetwork,
+    network: Network,
     *,
     seed: int = 0,
     open_store: Callable[[Path], Any] | None = None,

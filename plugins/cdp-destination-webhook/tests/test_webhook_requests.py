@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+import trio
 from cdp_destination_webhook import Webhook, WebhookSettings, idempotency_key
 from cdp_destination_webhook.signature import sign, verify
 
 from cdp.config import Secret
 from cdp.delivery import Delivered, Rejected, Retry
-from cdp.testing import Answer, Service, make_change, make_delivery, open_destination
+from cdp.system import SystemNetwork
+from cdp.testing import Answer, Service, make_change, make_delivery, open_destination, serve
 from cdp.testing.world import START_US
 
 URL = "https://hooks.example.com/in"
@@ -116,3 +118,17 @@ async def test_what_an_answer_means(autojump_clock, answer, outcome):
     if outcome is None:
         outcome = Retry("http_503", 1_750_000_060 - START_US / 1e6)
     assert got == [outcome] * 2
+
+
+async def test_a_batch_arrives_over_a_real_socket():
+    service, network = Service(), SystemNetwork()
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(serve, service, network)
+        settings = WebhookSettings(url=f"{url}/in", allow_http=True, allow_private=True)
+        async with open_destination(Webhook, settings, network=network) as webhook:
+            batch = [make_delivery(number) for number in range(500)]
+            assert await webhook.deliver(batch) == [Delivered()] * 500
+        nursery.cancel_scope.cancel()
+    (request,) = service.requests
+    assert request.url.path == "/in"
+    assert len(json.loads(request.content)["batch"]) == 500

@@ -9,9 +9,12 @@ from cdp.clock import SECOND_US
 from cdp.config import DestinationConfig, Limits
 from cdp.consent import policy
 from cdp.delivery import Delivered, Rejected, Retry
+from cdp.delivery.backlog import PASSED_MAX
+from cdp.delivery.control import Deliveries
 from cdp.delivery.outcomes import explain_event
 from cdp.domain.change import MERGED
 from cdp.domain.event import ConsentStamp
+from cdp.telemetry import Metrics
 
 
 def script(*answers):
@@ -549,3 +552,41 @@ async def test_ticks_come_in_time_and_never_beside_a_delivery(autojump_clock, ma
     await world.run_for(10.5)
     assert len(ticks) >= 8
     assert world.books().live.delivered == 5
+
+
+async def test_what_is_filtered_behind_one_that_hangs_is_committed_all_the_same(
+    autojump_clock, make_world
+):
+    world = make_world(batch_max=1, concurrency_max=2)
+    world.limits = Limits(deliver_timeout_s=1_000.0)
+
+    async def hang(batch):
+        await trio.sleep_forever()
+
+    world.service.answer = hang
+    world.append(1)
+    for _ in range(20):
+        world.append(500, stamp=ConsentStamp())
+    async with world.running() as deliveries:
+        await trio.sleep(1)
+        counts = world.books().live
+        assert counts.filtered["unknown"] >= 10_000 - PASSED_MAX
+        assert (counts.pending, counts.delivered) == (1, 0)
+        assert len(deliveries._running["out"].backlog.live.passed) < PASSED_MAX
+
+
+async def test_the_metrics_show_the_books(autojump_clock, world):
+    world.service.answer = script([Rejected("no"), Delivered(), Retry("x")], Retry("x"))
+    world.append(3)
+    world.append(2, stamp=ConsentStamp())
+    metrics = Metrics()
+    deliveries = Deliveries([world.outlet()], metrics)
+    await world.run_for(0.001)
+    assert deliveries.names == ["out"]
+    lines = metrics.exposition().splitlines()
+    shown = {
+        line.split('state="')[1].split('"')[0]: float(line.split()[-1])
+        for line in lines
+        if 'state="' in line
+    }
+    assert shown == {"offered": 5, "delivered": 1, "filtered": 2, "pending": 1, "dead": 1}
