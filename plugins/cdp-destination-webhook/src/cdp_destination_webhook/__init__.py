@@ -46,7 +46,7 @@ class Webhook(Destination[WebhookSettings]):
     """One POST a batch. The receiver takes or refuses it as a whole."""
 
     settings_type = WebhookSettings
-    batch_max = 500
+    batch_max = 250  # some milliseconds of the event loop, and few enough requests
     batch_atomic = True
     concurrency_max = 4
     receives = frozenset({"event", "merged", "split", "renamed"})
