@@ -75,8 +75,12 @@ class Log:
         self._start, self._head, self._link = _recover(store, family)
         self._published = self._head
         self._published_link = self._link
-        self._written_with: Batch | None = None  # holds the blocks that are not published yet
-        self._fresh: list[list[Entry]] = []
+        self._batch: Batch | None = None  # the one that was appended to last
+        self._fresh: list[list[Entry]] = []  # blocks in it: whether it was written shows later
+        self._written: list[
+            list[Entry]
+        ] = []  # blocks of batches before it, stored but not published
+        self._written_link = self._link
         self._woken = trio.Event()
 
     @property
@@ -166,11 +170,13 @@ class Log:
 
     def publish(self) -> None:
         """Wakes the readers that wait: what was written up to now may be read."""
-        for block in self._fresh:
+        self._settle()
+        for block in self._written:
             self._cache.add(block)
-        self._fresh.clear()
-        self._written_with = None
-        self._published = self._head
+        if self._written:
+            self._published = self._written[-1][-1].offset + 1
+            self._written.clear()
+        self._batch = None
         self._published_link = self._link
         woken, self._woken = self._woken, trio.Event()
         woken.set()
@@ -182,14 +188,24 @@ class Log:
             await self._woken.wait()
 
     def _join(self, batch: Batch) -> None:
-        if self._written_with is batch:
+        if self._batch is not batch:
+            self._settle()
+            self._batch = batch
+
+    def _settle(self) -> None:
+        """Finds out whether the last batch was written, and forgets its blocks where it was not.
+
+        A batch that was refused or thrown away leaves its offsets unused, since an offset must
+        never mean two records. The chain goes on from the last block that is stored.
+        """
+        if not self._fresh:
             return
-        if self._fresh and not self._is_stored(self._fresh[-1]):
-            # The batch before was refused or thrown away. Its offsets stay unused: an offset
-            # must never mean two records.
-            self._fresh.clear()
-            self._link = self._published_link
-        self._written_with = batch
+        if self._is_stored(self._fresh[-1]):
+            self._written += self._fresh
+            self._written_link = self._link
+        else:
+            self._link = self._written_link
+        self._fresh = []
 
     def _is_stored(self, block: list[Entry]) -> bool:
         return self._store.get(self.family, key_of(block[0].offset)) is not None

@@ -11,6 +11,7 @@ from cdp.errors import StoreDamaged
 from cdp.storage.block import check_block, key_of
 from cdp.storage.log import BLOCK_RECORDS, Cursors, Entry, Log, walk_blocks
 from cdp.storage.memory import MemoryStore
+from cdp.storage.verify import verify_tails
 
 
 class CountingStore(MemoryStore):
@@ -165,6 +166,32 @@ async def test_a_reader_in_a_gap_waits_for_what_comes_after_it(store, autojump_c
     append(store, log, b"a")
     await log.wait(0)
     assert log.read(0, 1) == [Entry(1, b"a")]
+
+
+async def test_publishing_after_a_refused_batch_shows_nothing_of_it(store, autojump_clock):
+    log = Log(store, "events")
+    append(store, log, b"one")
+    log.append(store.batch(), [b"refused"])  # never written
+    log.publish()  # by a writer that had nothing to add this time
+    assert log.read(0, 10) == [Entry(0, b"one")]
+    assert log.published == 1
+    with trio.move_on_after(60) as waiting:
+        await log.wait(1)
+    assert waiting.cancelled_caught
+
+
+async def test_the_chain_goes_on_from_the_last_block_that_was_written(store):
+    log = Log(store, "events")
+    written, refused, after = store.batch(), store.batch(), store.batch()
+    log.append(written, [b"one"])
+    store.write(written)
+    log.append(refused, [b"two"])  # the disk is full: neither written nor published
+    log.append(after, [b"three"])
+    store.write(after)
+    log.publish()
+    assert [record for _, record in log.read(0, 10)] == [b"one", b"three"]
+    verify_tails(store)
+    assert Log(store, "events").published == log.published
 
 
 async def test_several_appends_to_one_batch_follow_each_other(store):
