@@ -36,7 +36,8 @@ def run(options: Options) -> Report:
         with daemon:
             _work_then_kill(daemon, options)
             began_s = time.monotonic()
-            daemon.start()
+            daemon.start(wait=False)
+            daemon.wait_until(daemon.takes_events, "to take events", 300)
             first_s = _first_answer_s(daemon, began_s)
             daemon.wait_until(lambda: _is_ready(daemon), "to load the graph", 300)
             wait_until_caught_up(daemon)

@@ -99,26 +99,32 @@ def _first_break(files: list[Path], *, checksums: bool) -> tuple[Path, _Broken] 
 
 def _check_file(content: memoryview, expected: int | None, *, checksums: bool) -> int | None:
     in_batch = False
+    begun, head = 0, b""  # of the batch: where it begins, and the start of it
     for record in _records(content):
         if checksums and _checksum_of(record) != record.checksum:
             raise _Broken(record.offset, "a record fails its checksum")
         if in_batch != (record.type in (_MIDDLE, _LAST)):
             raise _Broken(record.offset, "a split record is not continued")
-        in_batch = record.type in (_FIRST, _MIDDLE)
         if record.type in (_FULL, _FIRST):
-            expected = _next_sequence(record, expected)
+            begun, head = record.offset, b""
+        in_batch = record.type in (_FIRST, _MIDDLE)
+        if len(head) < _BATCH.size:
+            # A block's end may split a batch even within its header.
+            head += bytes(record.payload[: _BATCH.size - len(head)])
+            if len(head) == _BATCH.size:
+                expected = _next_sequence(begun, head, expected)
+        if not in_batch and len(head) < _BATCH.size:
+            raise _Broken(begun, "a write batch is too short")
     if in_batch:
         raise _Broken(len(content), "the file ends inside a record")
     return expected
 
 
-def _next_sequence(record: _Record, expected: int | None) -> int:
-    if len(record.payload) < _BATCH.size:
-        raise _Broken(record.offset, "a write batch is too short")
-    sequence, count = _BATCH.unpack_from(record.payload)
+def _next_sequence(begun: int, head: bytes, expected: int | None) -> int:
+    sequence, count = _BATCH.unpack(head)
     # Lower is fine: a batch that the disk refused may lie in a log that was given up.
     if expected is not None and sequence > expected:
-        raise _Broken(record.offset, f"writes {expected} to {sequence - 1} are missing")
+        raise _Broken(begun, f"writes {expected} to {sequence - 1} are missing")
     return int(sequence + count)
 
 

@@ -69,8 +69,8 @@ def test_the_history_is_delivered_in_order_under_one_profile(world: World, sdk: 
     world.drain()
     deliveries = world.delivered(tag)
     assert [what(one["event"]) for one in deliveries] == PURCHASE
-    assert {one["profile_id"] for one in deliveries} == {world.profile(tag)["profile_id"]}
-    assert len({one["delivery_id"] for one in deliveries}) == len(PURCHASE)
+    assert {one["profileId"] for one in deliveries} == {world.profile(tag)["profile_id"]}
+    assert len({one["deliveryId"] for one in deliveries}) == len(PURCHASE)
 
 
 @pytest.mark.parametrize("sdk", SDKS)

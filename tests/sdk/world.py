@@ -81,7 +81,8 @@ class World:
         deliveries = [
             one
             for request in self.receiver.received()
-            for one in json.loads(request.body)["events"]
+            for one in json.loads(request.body)["batch"]
+            if one["kind"] == "event"
         ]
         names = (f"{tag}-person", f"{tag}-device")
         return [
