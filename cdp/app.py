@@ -94,6 +94,10 @@ class Daemon:
             Actor("segmentation", partial(self._when_there_is_room, self._segment)),
         ]
 
+    def note_start(self, ports: Ports) -> None:
+        """Tells the journal where the daemon listens."""
+        self.journal.info("started", port=ports.data, control_port=ports.control)
+
     def note_crash(self, actor: Actor, crash: Exception) -> None:
         """A storage error ends the process at once; any other crash is noted, and run again."""
         if is_of_the_store(crash):
@@ -208,7 +212,7 @@ async def run(
         ExceptionGroup: an actor gave up, or the store failed while running.
     """
     with open_daemon(config, environment) as daemon:
-        await daemon.run(stopping, started or daemon.operations.announce)
+        await daemon.run(stopping, started or daemon.note_start)
 
 
 @contextmanager

@@ -293,6 +293,12 @@ class Config(Table, frozen=True):
                     f"sources.{name}.write_key: the same as that of sources.{owner}; "
                     "each source needs its own"
                 )
+        window_days = self.limits.deduplication_window_s / DAY_S
+        if self.retention.age_days_max < window_days:
+            found.append(
+                f"retention.age_days_max: must be at least {window_days:g}, "
+                "the days of limits.deduplication_window_s"
+            )
         gateway, control = self.gateway, self.control
         if gateway.port and (gateway.host, gateway.port) == (control.host, control.port):
             found.append(f"control.port: {control.port} is taken by the gateway; choose another")

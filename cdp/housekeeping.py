@@ -1,4 +1,4 @@
-"""What has to be thrown away, in time: old log blocks, spent message ids, old rejected events.
+"""What has to be thrown away, in time: old log blocks with what hangs on them, old rejected events.
 
 One sweep an interval, in steps that hold the event loop for a few milliseconds each. Nothing that a
 reader still needs is cut: a log keeps what any cursor, waiting delivery or dead letter points at.
@@ -16,7 +16,6 @@ from cdp.delivery.jobs import replay_reader
 from cdp.domain.change import decode_activation, decode_change
 from cdp.domain.event import decode_event
 from cdp.identity.actor import READER as IDENTITY
-from cdp.ingestion.deduplication import expire_seen
 from cdp.ingestion.rejected import expire_rejected
 from cdp.segmentation.actor import READER as SEGMENTATION
 from cdp.storage.retention import (
@@ -76,9 +75,7 @@ class Housekeeping:
         """Throws away everything that is due now."""
         now_us = self._clock.now_us()
         self._truncated.add(await self._retention.sweep(now_us))
-        window_us = self._config.limits.deduplication_window_s * SECOND_US
         rejected_days = self._config.retention.rejected_age_days_max
-        await self._until_none(lambda batch: expire_seen(self._store, batch, now_us, window_us))
         await self._until_none(
             lambda batch: expire_rejected(self._store, batch, now_us, rejected_days)
         )
@@ -132,5 +129,7 @@ class Housekeeping:
 def _limits(config: Config) -> RetentionLimits:
     retention = config.retention
     return RetentionLimits(
-        age_us_max=int(retention.age_days_max * DAY_US), bytes_max=retention.log_bytes_max
+        age_us_max=int(retention.age_days_max * DAY_US),
+        bytes_max=retention.log_bytes_max,
+        age_us_min=config.limits.deduplication_window_s * SECOND_US,
     )

@@ -6,7 +6,6 @@ samples from which it tells rates.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,7 @@ from cdp.identity.history import History
 from cdp.identity.profiles import Profiles
 from cdp.identity.why import Why
 from cdp.ingestion.accounts import read_counts
+from cdp.ingestion.deduplication import offset_in
 from cdp.ingestion.refusal import Rejection
 from cdp.ingestion.rejected import count_rejected, list_rejected, resubmit
 from cdp.segmentation.actor import READER as SEGMENTATION
@@ -31,7 +31,6 @@ from cdp.segmentation.actor import READER as SEGMENTATION
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cdp.app import Ports
     from cdp.config import Config
     from cdp.delivery.control import Deliveries, DestinationStatus
     from cdp.delivery.ledger import Counts
@@ -86,15 +85,6 @@ class Operations:
         for reader in (IDENTITY, SEGMENTATION):
             metrics.gauge("cdp_fold_lag_events", partial(self._lag, reader), fold=reader)
 
-    def announce(self, ports: Ports) -> None:
-        """Tells on standard error where the daemon listens."""
-        gateway, control = self._config.gateway, self._config.control
-        sys.stderr.write(
-            f"cdp: data plane     http://{gateway.host}:{ports.data}\n"
-            f"cdp: control plane  http://{control.host}:{ports.control}\n"
-        )
-        self._journal.info("started", port=ports.data, control_port=ports.control)
-
     # -- asking ---------------------------------------------------------------------------------
 
     def waits_for(self) -> Sequence[str]:
@@ -127,8 +117,8 @@ class Operations:
 
     def offset_of(self, message_id: str) -> int | None:
         """The place of an event in the event log, by its sender's id."""
-        stored = self._store.get("messages", self._intake.keys.of(message_id))
-        return int.from_bytes(stored, "big") if stored else None
+        row = self._store.get("seen", self._intake.keys.of(message_id))
+        return None if row is None else offset_in(row)
 
     def rejected_events(self, after: str | None, limit: int) -> Listing:
         """Events that were refused, newest first."""

@@ -137,7 +137,7 @@ class Intake:
         tallies: dict[str, Tally] = {}
         fresh, records = self._without_duplicates(submissions, tallies)
         first = self._events.append(batch, records) if records else 0
-        remember(batch, fresh, first, max(s.received_at_us for s in submissions))
+        remember(batch, fresh, first)
         self._settle_rejected(batch, submissions, tallies)
         for source, tally in tallies.items():
             add_counts(self.store, batch, source, tally)
@@ -168,7 +168,7 @@ class Intake:
             for record in submission.records:
                 key, stored = next(known)
                 if key in fresh or (
-                    stored and within_window(stored, received_at_us, self._window_us)
+                    stored is not None and within_window(stored, received_at_us, self._window_us)
                 ):
                     continue
                 fresh[key] = received

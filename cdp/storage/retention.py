@@ -43,6 +43,7 @@ class RetentionLimits:
 
     age_us_max: int
     bytes_max: int  # of all logs together, before compression
+    age_us_min: int = 0  # what is younger stays, whatever the size: de-duplication needs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,10 @@ def due_cuts(
         cut = cut_by_age(notes, now_us - limits.age_us_max)
         if total_bytes > limits.bytes_max:
             allowed_bytes = limits.bytes_max * place.stored_bytes // total_bytes
-            cut = max(cut, place.leaving(allowed_bytes))
+            surplus = place.leaving(allowed_bytes)
+            if limits.age_us_min:
+                surplus = min(surplus, cut_by_age(notes, now_us - limits.age_us_min))
+            cut = max(cut, surplus)
         cuts.append(min(cut, place.needed_from))
     return cuts
 
@@ -166,10 +170,10 @@ def forget_events(
         # Rows of outcomes tell of a bucket of events; one that is cut in two stays whole.
         batch.delete_range("outcomes", key_of(0), key_of(boundary - boundary % OUTCOME_BUCKET))
         keys = message_keys([entry.record for entry in gone])
-        for key, offset in zip(keys, store.get_many("messages", keys), strict=True):
+        for key, row in zip(keys, store.get_many("seen", keys), strict=True):
             # The same message id may have come again, after its window: that one is kept.
-            if offset is not None and offset < end:
-                batch.delete("messages", key)
+            if row is not None and row[8:] < end:
+                batch.delete("seen", key)
 
     return forget
 

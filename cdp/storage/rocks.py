@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 2**20
 LOG_FAMILIES: Final = frozenset({"events", "changes", "activations"})
-_POINT_FAMILIES: Final = frozenset({"seen", "identity", "identifiers", "fragments", "messages"})
+_POINT_FAMILIES: Final = frozenset({"seen", "identity", "identifiers", "fragments"})
 _BLOOM_BITS: Final = 10
 _FILES_OPEN_MAX: Final = 500  # beside the gateway's sockets, under a limit of 1,024
 

@@ -23,15 +23,13 @@ FAMILIES: Final = (
     "events",  # offset u64 of a block's first record -> block of event records
     "changes",  # the same, for the change log
     "activations",  # the same, for the activation log
-    "seen",  # keyed hash of (source scope, messageId), 16 bytes -> received_at_us u64
-    "seen_expiry",  # received_at_us u64 + offset u64 -> concatenated 16-byte keys of `seen`
+    "seen",  # keyed hash 16 of messageId -> received_at_us u64 + event offset u64
     "rejected",  # received_at_us u64 + sequence u32 -> rejected event
     "identity",  # what cdp._matcher returns, byte for byte
     "identifiers",  # node 16 -> Identifier
     "fragments",  # leaf node 16 -> Fragment
     "timeline",  # leaf node 16 + event_time_us u64 + event offset u64 -> event type
     "logins",  # device node 16 + event_time_us u64 + user node 16 -> empty: who was signed in
-    "messages",  # keyed hash 16 of messageId -> event offset u64: `cdp why EVENT`
     "pending",  # destination name + 0x00 + activation offset u64 -> pending delivery
     "dead",  # destination name + 0x00 + activation offset u64 -> dead letter
     "outcomes",  # event offset u64 by 256 + destination + 0x00 + commit u64 -> what became of them

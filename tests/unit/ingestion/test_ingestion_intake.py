@@ -10,17 +10,13 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cdp.clock import DAY_US, SECOND_US
 from cdp.config import Limits
 from cdp.domain.event import EVENT_SCHEMA, Event, encode_event
 from cdp.errors import Overloaded, StorageError
 from cdp.ingestion import Intake
-from cdp.ingestion.accounts import read_counts
-from cdp.ingestion.deduplication import MARGIN_US, MessageKeys, expire_seen
+from cdp.ingestion.deduplication import MessageKeys, offset_in
 from cdp.ingestion.submission import Submission
 from cdp.storage.log import Log
 from cdp.storage.memory import MemoryStore
@@ -30,8 +26,6 @@ from tests.unit.ingestion.front_door import (
     FrontDoor,
     HandClock,
     open_front_door,
-    parse_replies,
-    read_to_end,
     request,
     track,
 )
@@ -167,8 +161,9 @@ async def test_each_event_can_be_found_by_its_message_id() -> None:
     intake.offer(submission("a", "b", "a", "c"))
     await run_to_end(intake)
     for message_id, offset in (("a", 0), ("b", 1), ("c", 2)):
-        found = store.get("messages", MessageKeys(b"k" * 16).of(message_id))
-        assert found == offset.to_bytes(8, "big")
+        row = store.get("seen", MessageKeys(b"k" * 16).of(message_id))
+        assert row is not None
+        assert offset_in(row) == offset
     assert MessageKeys(b"k" * 16).of("a") != MessageKeys(b"other").of("a")
 
 
@@ -293,126 +288,3 @@ async def test_counts_survive_a_restart() -> None:
         counts = door.counts()
         assert (counts.accepted, counts.duplicate, counts.rejected) == (2, 2, 2)
         assert counts.sent == 6
-
-
-# ------------------------------------------------------------------ expiry
-
-
-async def stored(store: MemoryStore, log: Log, *submissions: Submission) -> None:
-    for one in submissions:
-        intake = intake_over(store, log)
-        intake.offer(one)
-        await run_to_end(intake)
-
-
-def expire(store: MemoryStore, now_us: int, **bounds: int) -> int:
-    batch = store.batch()
-    count = expire_seen(store, batch, now_us, WINDOW_US, **bounds)
-    store.write(batch)
-    return count
-
-
-async def test_ids_are_forgotten_after_the_window_and_not_before() -> None:
-    store = MemoryStore()
-    await stored(store, Log(store, "events"), submission("a", "b"))
-    assert expire(store, NOW_US + WINDOW_US + MARGIN_US) == 0
-    assert expire(store, NOW_US + WINDOW_US + MARGIN_US + 1) == 2
-    assert not list(store.items("seen"))
-    assert not list(store.items("seen_expiry"))
-
-
-async def test_an_id_that_was_stored_again_is_kept_for_its_new_window() -> None:
-    store, later = MemoryStore(), NOW_US + WINDOW_US + 1
-    log = Log(store, "events")
-    await stored(store, log, submission("a", "b"), submission("a", at_us=later))
-    assert expire(store, NOW_US + WINDOW_US + MARGIN_US + 1) == 2
-    assert len(list(store.items("seen"))) == 1
-    assert expire(store, later + WINDOW_US + MARGIN_US + 1) == 1
-    assert not list(store.items("seen"))
-
-
-async def test_expiry_is_bounded_a_call() -> None:
-    store = MemoryStore()
-    log = Log(store, "events")
-    await stored(store, log, *(submission(f"m{n}", at_us=NOW_US + n) for n in range(5)))
-    far = NOW_US + 10 * WINDOW_US
-    assert [expire(store, far, rows_max=2) for _ in range(4)] == [2, 2, 1, 0]
-
-
-# ------------------------------------------------------------------ model
-
-
-class Ingestion(RuleBasedStateMachine):
-    """Random requests against a dict: what is sent is accepted, duplicate or rejected, exactly."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.store = MemoryStore()
-        self.clock_us = NOW_US
-        self.seen: dict[str, int] = {}
-        self.sent = self.accepted = self.duplicates = self.rejected = 0
-
-    @rule(ids=st.lists(st.integers(0, 12) | st.none(), max_size=8), pieces=st.integers(1, 3))
-    def send(self, ids: list[int | None], pieces: int) -> None:
-        wires = [None if one is None else track(one) for one in ids]
-        bodies = [wires[part::pieces] for part in range(pieces)]
-        for one in (one for part in range(pieces) for one in ids[part::pieces]):
-            self._expect(one)
-        replies = trio.run(self._talk, bodies)
-        assert sum(reply.json["accepted"] for reply in replies) == self.told[0]
-        assert sum(reply.json["duplicates"] for reply in replies) == self.told[1]
-        assert sum(len(reply.json.get("rejected", [])) for reply in replies) == self.told[2]
-        self.told = [0, 0, 0]
-
-    told = [0, 0, 0]  # noqa: RUF012
-
-    def _expect(self, one: int | None) -> None:
-        self.sent += 1
-        self.told = list(self.told)
-        if one is None:
-            self.rejected += 1
-            self.told[2] += 1
-        elif str(one) in self.seen and self.clock_us - self.seen[str(one)] <= WINDOW_US:
-            self.duplicates += 1
-            self.told[1] += 1
-        else:
-            self.seen[str(one)] = self.clock_us
-            self.accepted += 1
-            self.told[0] += 1
-
-    async def _talk(self, bodies: list[list[Any]]) -> list[Any]:
-        async with open_front_door(Limits(deduplication_window_s=WINDOW_S)) as door:
-            door.store, door.clock.time_us = self.store, self.clock_us
-            door.log = Log(self.store, "events")
-            restart_over(door)
-            data = b"".join(
-                request("POST", "/v1/batch", json.dumps({"batch": body}).encode())
-                for body in bodies
-            )
-            stream = await door.connect()
-            await stream.send_all(data)
-            await stream.send_eof()
-            return parse_replies(await read_to_end(stream))
-
-    @rule(seconds=st.sampled_from([1, WINDOW_S // 2, WINDOW_S, WINDOW_S + 1]))
-    def wait(self, seconds: int) -> None:
-        self.clock_us += seconds * SECOND_US
-
-    @rule()
-    def keep_house(self) -> None:
-        expire(self.store, self.clock_us)
-
-    @invariant()
-    def nothing_is_lost_or_counted_twice(self) -> None:
-        counts = read_counts(self.store, "web")
-        assert (counts.accepted, counts.duplicate, counts.rejected) == (
-            self.accepted,
-            self.duplicates,
-            self.rejected,
-        )
-        assert counts.sent == self.sent
-        assert len(Log(self.store, "events").read(0, 10_000)) == self.accepted
-
-
-TestIngestion = Ingestion.TestCase
-TestIngestion.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)

@@ -51,7 +51,7 @@ class World:
         append(self.store, self.log, records)
         batch = self.store.batch()
         for offset, record in enumerate(records, first):
-            batch.put("messages", message_key(record), key_of(offset))
+            batch.put("seen", message_key(record), key_of(0) + key_of(offset))
             batch.put("outcomes", key_of(offset - offset % 256) + b"crm", b"")
             batch.put("timeline", b"l" * 16 + key_of(offset) * 2, b"")
         self.store.write(batch)
@@ -96,7 +96,7 @@ async def test_a_log_that_is_too_large_keeps_its_end():
 async def test_the_rows_of_an_event_go_with_it_and_its_timeline_stays():
     world = World()
     await world.days_pass(range(30))
-    offsets = [int.from_bytes(value, "big") for _, value in world.store.items("messages")]
+    offsets = [int.from_bytes(row[8:], "big") for _, row in world.store.items("seen")]
     assert sorted(offsets) == list(range(1900, 3000))
     buckets = [int.from_bytes(key[:8], "big") for key, _ in world.store.items("outcomes")]
     assert buckets[0] == 1792  # the bucket of 256 that the first kept event is in
@@ -107,11 +107,12 @@ async def test_a_message_id_that_came_again_keeps_its_row():
     world = World()
     world.feed(1)
     batch = world.store.batch()
-    batch.put("messages", message_key(b"m000000".ljust(100, b"x")), key_of(250))
+    again = key_of(5 * DAY_US) + key_of(250)
+    batch.put("seen", message_key(b"m000000".ljust(100, b"x")), again)
     world.store.write(batch)
     await world.days_pass(range(12))
     assert world.log.start > 0
-    assert world.store.get("messages", message_key(b"m000000".ljust(100, b"x"))) == key_of(250)
+    assert world.store.get("seen", message_key(b"m000000".ljust(100, b"x"))) == again
 
 
 async def test_a_sweep_takes_bounded_steps():
@@ -176,3 +177,11 @@ def test_logs_over_the_size_give_up_in_proportion():
     assert asked == [75, 25]
     assert due_cuts(limits, [(place(300, needed=3), [])], 0) == [3]
     assert due_cuts(limits, [(place(60), []), (place(40), [])], 0) == [0, 0]
+
+
+def test_what_the_deduplication_window_needs_stays_whatever_its_size():
+    place = Place(300, UNLIMITED, lambda allowed: 7)
+    limits = RetentionLimits(age_us_max=30 * DAY_US, bytes_max=100, age_us_min=7 * DAY_US)
+    notes = [(day * DAY_US, day) for day in range(10)]
+    assert due_cuts(limits, [(place, notes)], 9 * DAY_US) == [2]
+    assert due_cuts(limits, [(place, notes[:2])], 6 * DAY_US) == [0]
