@@ -133,6 +133,7 @@ class Delivering:
                     more = self._take()
                     self._tick(nursery, destination)  # before a launch, which would put it off
                     self._launch(nursery, destination)
+                    more = more or self.backlog.made_room
                 if self.backlog.dirty:
                     self.backlog.commit(self._clock.now_us())
                 if stopping.is_set() and not self.in_flight and not self._finished:

@@ -129,6 +129,11 @@ class Backlog:
         return bool(self._dead)
 
     @property
+    def made_room(self) -> bool:
+        """Whether the gate took something out after the last taking, so that more may be taken."""
+        return bool(self._filtered)
+
+    @property
     def dirty(self) -> bool:
         """Whether a commit would say anything."""
         if self._delivered or self._postponed or self._filtered or self._dead:

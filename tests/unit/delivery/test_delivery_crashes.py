@@ -10,6 +10,7 @@ import trio
 
 from cdp.config import Limits
 from cdp.delivery import Delivered, Rejected, Retry
+from cdp.domain.change import MERGED
 from cdp.domain.event import ConsentStamp
 from cdp.errors import StorageError
 from cdp.storage.memory import MemoryStore
@@ -190,3 +191,16 @@ async def test_a_death_is_on_disk_before_the_profile_goes_on(autojump_clock, mak
     await world.run_for(5)
     assert syncs_before == {"m0": 0, "m1": 1}
     assert world.rows("dead") == 1
+
+
+async def test_the_taking_goes_on_when_all_that_was_taken_is_filtered_at_its_attempt(
+    autojump_clock, make_world
+):
+    world = make_world(batch_max=10)
+    world.limits = Limits(pending_max=2)
+    first = world.append(1, profiles=[1])
+    world.append_change(MERGED, first, 1, 2)
+    world.append_change(MERGED, first, 1, 3)
+    world.append(1, profiles=[5])
+    await world.run_for(60)
+    assert world.service.names == ["m0", "m1"]
