@@ -1,0 +1,308 @@
+"""Bugs that we plant in the real code, one at a time, to show that the simulation finds them.
+
+Each is a mistake that an engineer could make and a reviewer could miss. It lives in here only, as a
+patch of a method for the length of a `with`; nothing in `cdp` knows about it. A bug that is not
+found says that the workload or a checker is blind.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from cdp.consent import policy
+from cdp.delivery import actor as delivery_actor
+from cdp.delivery import attempt as attempt_module
+from cdp.delivery.backlog import Backlog, Feed
+from cdp.delivery.destination import Delivered
+from cdp.delivery.gate import Gate
+from cdp.delivery.lanes import Lanes
+from cdp.delivery.ledger import Ledger
+from cdp.delivery.owed import DeliveryIds
+from cdp.domain.profile import TraitValue
+from cdp.ingestion import actor as intake_actor
+from cdp.ingestion import endpoints
+from cdp.ingestion.actor import Intake
+from cdp.ingestion.submission import Group
+from cdp.storage import fold
+from cdp.storage.log import Log
+from tests.simulation.patching import patched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Plant = "Callable[[], Iterator[None]]"
+
+
+class _NeverSyncs:
+    """A store whose sync promises what it does not do."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def sync(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+def acknowledge_before_sync() -> Any:
+    """A request is answered as soon as its events are written."""
+    original = Intake.__init__
+
+    def make(self: Intake, *, store: Any, **others: Any) -> None:
+        original(self, store=_NeverSyncs(store), **others)
+
+    return patched(Intake, "__init__", make)
+
+
+def no_deduplication() -> Any:
+    """An event that was stored before is stored again."""
+    return patched(intake_actor, "within_window", lambda *_: False)
+
+
+def deduplication_in_another_batch() -> Any:
+    """What was seen is remembered in a write of its own, after the events."""
+    original_write, original_remember = Intake._write, intake_actor.remember
+
+    def write(self: Intake, submissions: Any) -> None:
+        later: list[Any] = []
+        with patched(intake_actor, "remember", lambda batch, *rest: later.append(rest)):
+            original_write(self, submissions)
+        for rest in later:
+            batch = self.store.batch()
+            original_remember(batch, *rest)
+            self.store.write(batch)
+
+    return patched(Intake, "_write", write)
+
+
+def duplicate_answered_at_once() -> Any:
+    """A request of duplicates is answered though their originals are not on disk yet."""
+    original = Intake.offer
+
+    def offer(self: Intake, submission: Any) -> bool:
+        keys = [self.keys.of(message_id) for message_id in submission.message_ids]
+        if keys and not submission.rejected and all(self.store.get_many("seen", keys)):
+            submission.group = Group()
+            submission.duplicates = len(keys)
+            submission.group.settle()
+            return True
+        return original(self, submission)
+
+    return patched(Intake, "offer", offer)
+
+
+def bad_event_costs_its_batch() -> Any:
+    """One event that is rejected takes the good ones before it along."""
+    original = endpoints.admit
+
+    def admit(submission: Any, *rest: Any) -> None:
+        original(submission, *rest)
+        if submission.rejected:
+            submission.message_ids.clear()
+            submission.records.clear()
+
+    return patched(endpoints, "admit", admit)
+
+
+def fold_cursor_first() -> Any:
+    """A fold moves its cursor in one write and its effects in the next."""
+
+    def commit(store: Any, cursors: Any, reader: str, step: Any, entries: Any) -> None:
+        batch = store.batch()
+        cursors.set(batch, reader, entries[-1].offset + 1)
+        store.write(batch)
+        batch = store.batch()
+        step(batch, entries)
+        store.write(batch)
+
+    return patched(fold, "_commit", commit)
+
+
+def fold_cursor_last() -> Any:
+    """A fold writes its effects first and its cursor in the next write."""
+
+    def commit(store: Any, cursors: Any, reader: str, step: Any, entries: Any) -> None:
+        batch = store.batch()
+        step(batch, entries)
+        store.write(batch)
+        batch = store.batch()
+        cursors.set(batch, reader, entries[-1].offset + 1)
+        store.write(batch)
+
+    return patched(fold, "_commit", commit)
+
+
+def delivery_cursor_first() -> Any:
+    """A destination's cursor passes what was taken and has not ended."""
+    return patched(Feed, "next_cursor", lambda self: max(self.cursor, self.position))
+
+
+def taken_is_forgotten() -> Any:
+    """What the cursor passes gets no row in `pending`."""
+    return patched(Backlog, "_below", staticmethod(lambda feed, cursor: []))
+
+
+def counters_in_another_batch() -> Any:
+    """The books are written after what they count."""
+    original_close, original_commit = Ledger.close, Backlog.commit
+
+    def close(self: Ledger, batch: Any, now_us: int) -> None:
+        self.late = self_batch = _Recorder(batch)  # type: ignore[attr-defined]
+        original_close(self, self_batch, now_us)
+
+    def commit(self: Backlog, *rest: Any, **named: Any) -> None:
+        original_commit(self, *rest, **named)
+        batch = self._store.batch()
+        for key, value in self.ledger.late.books:  # type: ignore[attr-defined]
+            batch.put("meta", key, value)
+        self._store.write(batch)
+
+    @contextmanager
+    def both() -> Iterator[None]:
+        with patched(Ledger, "close", close), patched(Backlog, "commit", commit):
+            yield
+
+    return both()
+
+
+class _Recorder:
+    """A batch that holds the books back."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+        self.books: list[tuple[bytes, bytes]] = []
+
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        if family == "meta" and key.startswith(b"counts:"):
+            self.books.append((key, value))
+        else:
+            self._batch.put(family, key, value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+
+def id_per_attempt() -> Any:
+    """Each attempt gets a delivery id of its own."""
+    original = DeliveryIds.of_event
+    count = iter(range(10**9))
+
+    def of_event(self: DeliveryIds, event: Any) -> str:
+        return f"{original(self, event)}-{next(count)}"
+
+    return patched(DeliveryIds, "of_event", of_event)
+
+
+def gate_asked_once() -> Any:
+    """Consent is asked for the first attempt alone."""
+    original = Gate.refusal
+
+    def refusal(self: Gate, owed: Any) -> str | None:
+        return None if owed.attempts else original(self, owed)
+
+    return patched(Gate, "refusal", refusal)
+
+
+def default_overrules_stamp() -> Any:
+    """What the operator granted counts, whatever the event says."""
+    original = policy.may
+
+    def may(purposes: Any, stamp: Any, defaults: Any) -> Any:
+        by_default = policy._by_default(purposes, defaults)
+        return (
+            by_default if purposes and by_default.allowed else original(purposes, stamp, defaults)
+        )
+
+    return patched(policy, "may", may)
+
+
+def unknown_means_yes() -> Any:
+    """A purpose of which nobody said anything is granted."""
+    original = policy.may
+
+    def may(purposes: Any, stamp: Any, defaults: Any) -> Any:
+        decision = original(purposes, stamp, defaults)
+        if decision.reason in ("unknown", "not_in_stamp"):
+            return policy.Decision(True, "granted")
+        return decision
+
+    return patched(policy, "may", may)
+
+
+def retry_lets_others_pass() -> Any:
+    """A delivery that waits for a retry goes to the end of its profile's lane."""
+    original = Lanes.postpone
+
+    def postpone(self: Lanes, owed: Any) -> None:
+        original(self, owed)
+        for lane in self._lanes_of(owed):
+            if owed in lane.queue and len(lane.queue) > 1:
+                lane.queue = deque([*(one for one in lane.queue if one is not owed), owed])
+
+    return patched(Lanes, "postpone", postpone)
+
+
+def trait_of_latest_arrival() -> Any:
+    """The trait that arrives last wins, whenever it was set."""
+    return patched(TraitValue, "beats", lambda self, other: True)
+
+
+def pending_dropped_at_restart() -> Any:
+    """What waited for a retry is not taken up again."""
+    return patched(Backlog, "load", lambda self, now_us, now_s: None)
+
+
+def silence_taken_for_success() -> Any:
+    """A destination that does not answer in time is believed to have the batch."""
+    original = attempt_module.attempt
+
+    async def attempt(destination: Any, batch: Any, timeout_s: float) -> Any:
+        result = await original(destination, batch, timeout_s)
+        if result.cause != "timeout":
+            return result
+        return attempt_module.Attempt([Delivered()] * len(batch), "answered")
+
+    return patched(delivery_actor, "attempt", attempt)
+
+
+def readers_not_woken() -> Any:
+    """A log is written, and now and then nobody is told."""
+    original = Log.publish
+
+    def publish(self: Log) -> None:
+        if self.head % 3 or self.family == "events":
+            original(self)
+
+    return patched(Log, "publish", publish)
+
+
+BUGS: Final[dict[str, Callable[[], Any]]] = {
+    bug.__name__: bug
+    for bug in (
+        acknowledge_before_sync,
+        no_deduplication,
+        deduplication_in_another_batch,
+        duplicate_answered_at_once,
+        bad_event_costs_its_batch,
+        fold_cursor_first,
+        fold_cursor_last,
+        delivery_cursor_first,
+        taken_is_forgotten,
+        counters_in_another_batch,
+        id_per_attempt,
+        gate_asked_once,
+        default_overrules_stamp,
+        unknown_means_yes,
+        retry_lets_others_pass,
+        trait_of_latest_arrival,
+        pending_dropped_at_restart,
+        silence_taken_for_success,
+        readers_not_woken,
+    )
+}
