@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     everywhere = _options(argparse.SUPPRESS)
     _options(None, parser)
-    verbs = parser.add_subparsers(metavar="VERB", required=True, help=argparse.SUPPRESS)
+    verbs = parser.add_subparsers(prog="cdp", metavar="VERB", required=True, help=argparse.SUPPRESS)
     for modules in _GROUPS.values():
         for module in modules:
             verb = verbs.add_parser(
