@@ -4,9 +4,10 @@ RocksDB's own recovery is not enough: after one flipped bit its default mode ope
 error and without half of the synced writes. So, in this order:
 
 1. Take the directory for this process, and refuse a format that is newer than this code.
-2. Walk the write-ahead logs. Where they are not whole, or RocksDB refuses them, compute every
-   checksum: valid records after a bad spot mean rot, and the store stays shut; nothing after it
-   means a write that a power cut tore, which nobody was told about, and recovery stops there.
+2. Examine the manifest and walk the write-ahead logs. Where the logs are not whole, or RocksDB
+   refuses them, compute every checksum: valid records after a bad spot mean rot, and the store
+   stays shut; nothing after it means a write that a power cut tore, which nobody was told about,
+   and it is cut off.
 3. Open read-only, which changes nothing on disk, and compare with the acked high-water mark and
    with the checksums of the last blocks of each log. A store that holds less stays shut, as found.
 4. Only then open for writing, and bring an older format up to date.
@@ -19,8 +20,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from cdp.errors import StorageError, StoreDamaged, StoreFull, StoreInUse
 from cdp.storage.directory import (
@@ -37,7 +39,7 @@ from cdp.storage.mark import AckedMark, create_mark
 from cdp.storage.rocks import RocksStore, StoreSizes, create_database, open_database
 from cdp.storage.store import FORMAT_VERSION
 from cdp.storage.verify import verify_tails
-from cdp.storage.wal import BadSpot, examine, walk
+from cdp.storage.wal import BadSpot, examine, examine_manifest, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,10 +78,13 @@ def _open(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> RocksSto
         lock = lock_directory(path)
         undo.callback(os.close, lock)
         version = read_format(path)
-        recovery = _create(path, sizes) if version is None else _settle(path, run_in_thread, sizes)
+        if version is None:
+            _create(path, sizes)
+        else:
+            _settle(path, run_in_thread, sizes)
         mark = AckedMark(path / MARK)
         undo.callback(mark.close)
-        database = open_database(path / DATABASE, sizes, recovery=recovery)
+        database = open_database(path / DATABASE, sizes)
         undo.pop_all()
     store = RocksStore(
         database, path / DATABASE, run_in_thread, mark, on_close=lambda: os.close(lock)
@@ -92,17 +97,13 @@ def _open(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> RocksSto
     return store
 
 
-_Recovery = Literal["tolerate_tail", "point_in_time"]
-
-
-def _create(path: Path, sizes: StoreSizes) -> _Recovery:
+def _create(path: Path, sizes: StoreSizes) -> None:
     """A new store. The format file comes last: without it the directory holds no store yet."""
     _remove_half_made(path)
     create_mark(path / MARK)
     create_database(path / DATABASE, sizes)
     sync_directory(path)
     write_format(path)
-    return "tolerate_tail"
 
 
 def _remove_half_made(path: Path) -> None:
@@ -122,53 +123,54 @@ def _acked(path: Path) -> int:
     return mark.sequence
 
 
-def _settle(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> _Recovery:
-    """How the store may be opened. Leaves it as it was found where it may not be."""
+def _settle(path: Path, run_in_thread: RunInThread, sizes: StoreSizes) -> None:
+    """Makes sure that the store may be opened, or refuses and leaves it as it was found."""
     if not (path / MARK).exists():
         raise StoreDamaged(f"{path / MARK}: missing; restore the last checkpoint")
-    acked = _acked(path)
-    if not walk(path / DATABASE):
-        return _settle_torn(path, run_in_thread, sizes, acked)
+    database, acked = path / DATABASE, _acked(path)
+    bad_manifest = examine_manifest(database)
+    if bad_manifest is not None:
+        raise _damage(bad_manifest)
+    if not walk(database):
+        _cut_torn_end(path, run_in_thread, sizes, acked)
+        return
     try:
-        _look(path / DATABASE, run_in_thread, sizes, acked, "tolerate_tail")
+        _look(database, run_in_thread, sizes, acked)
     except StoreDamaged as refusal:
-        if examine(path / DATABASE) is None:
+        if examine(database) is None:
             raise  # the logs are well: the refusal names what is not
         try:
-            return _settle_torn(path, run_in_thread, sizes, acked)
+            _cut_torn_end(path, run_in_thread, sizes, acked)
         except StoreDamaged as damage:
             raise damage from refusal
-    return "tolerate_tail"
 
 
-def _settle_torn(
-    path: Path, run_in_thread: RunInThread, sizes: StoreSizes, acked: int
-) -> _Recovery:
+def _cut_torn_end(path: Path, run_in_thread: RunInThread, sizes: StoreSizes, acked: int) -> None:
+    """Takes a write that nobody was told about out of the logs, or refuses what is not that.
+
+    What is cut is kept aside. RocksDB never sees a torn end: it may stumble over one, or replay
+    what outlived it in a later log. Those later writes were not acknowledged either, since a sync
+    covers all logs.
+    """
     bad = examine(path / DATABASE)
-    if bad is not None and bad.valid_after and not _is_hole(bad):
-        raise _rot(bad)
-    later = bad.later_files if bad is not None else ()
-    if bad is not None and _is_hole(bad):
-        later = (bad.file, *later)
+    assert bad is not None, "the walk only finds what an examination finds"
+    is_hole = bad.offset == 0 and bad.reason.endswith("are missing")
+    if bad.valid_after and not is_hole:
+        raise _damage(bad)
+    (path / ASIDE).mkdir(exist_ok=True)
     with ExitStack() as undo:
-        # Writes in a later log that outlived the end of this one were never acknowledged: a sync
-        # covers all logs. RocksDB would replay them after the gap.
-        for file in later:
-            _set_aside(file, path / ASIDE)
+        for file in (bad.file, *bad.later_files) if is_hole else bad.later_files:
+            file.rename(path / ASIDE / file.name)
             undo.callback(os.rename, path / ASIDE / file.name, file)
-        _look(path / DATABASE, run_in_thread, sizes, acked, "point_in_time", bad)
+        if not is_hole:
+            kept = path / ASIDE / bad.file.name
+            shutil.copy2(bad.file, kept)
+            os.truncate(bad.file, bad.offset)
+            undo.callback(os.replace, kept, bad.file)
+        sync_directory(path / ASIDE)
+        sync_directory(path / DATABASE)
+        _look(path / DATABASE, run_in_thread, sizes, acked, bad)
         undo.pop_all()
-    return "point_in_time"
-
-
-def _is_hole(bad: BadSpot) -> bool:
-    """Whether the bad spot is the start of a log whose predecessor ends too early."""
-    return bad.offset == 0 and bad.reason.endswith("are missing")
-
-
-def _set_aside(file: Path, aside: Path) -> None:
-    aside.mkdir(exist_ok=True)
-    file.rename(aside / file.name)
 
 
 def _look(
@@ -176,12 +178,10 @@ def _look(
     run_in_thread: RunInThread,
     sizes: StoreSizes,
     acked: int,
-    recovery: _Recovery,
     bad: BadSpot | None = None,
 ) -> None:
     """Opens read-only and compares with what was acknowledged."""
-    opened = open_database(database, sizes, recovery=recovery, read_only=True)
-    store = RocksStore(opened, database, run_in_thread)
+    store = RocksStore(open_database(database, sizes, read_only=True), database, run_in_thread)
     try:
         if store.sequence < acked:
             raise _holds_less(database, store.sequence, acked, bad)
@@ -198,9 +198,10 @@ def _holds_less(database: Path, recovered: int, acked: int, bad: BadSpot | None)
     )
 
 
-def _rot(bad: BadSpot) -> StoreDamaged:
+def _damage(bad: BadSpot) -> StoreDamaged:
+    after = "with valid records after it" if bad.valid_after else "at its end"
     return StoreDamaged(
-        f"{bad.file}: damaged at byte {bad.offset} ({bad.reason}), with valid records after it; "
+        f"{bad.file}: damaged at byte {bad.offset} ({bad.reason}), {after}; "
         "this is not a torn write: check the disk, then restore the last checkpoint"
     )
 

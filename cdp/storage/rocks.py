@@ -49,7 +49,6 @@ from cdp.storage.store import FAMILIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from typing import Literal
 
     from cdp.environment import RunInThread
     from cdp.storage.mark import AckedMark
@@ -77,12 +76,11 @@ def open_database(
     path: Path,
     sizes: StoreSizes,
     *,
-    recovery: Literal["tolerate_tail", "point_in_time"] = "tolerate_tail",
     create: bool = False,
     read_only: bool = False,
 ) -> Rdict:
     """Opens the database files, or raises StoreDamaged with the reason that RocksDB gives."""
-    options = _database_options(sizes, recovery, create)
+    options = _database_options(sizes, create)
     cache = Cache(sizes.block_cache_bytes)
     families = {name: _family_options(name, sizes, cache) for name in FAMILIES}
     access = AccessType.read_only(False) if read_only else AccessType.read_write()
@@ -384,16 +382,12 @@ def _streaming() -> ReadOptions:
     return options
 
 
-def _database_options(sizes: StoreSizes, recovery: str, create: bool) -> Options:
+def _database_options(sizes: StoreSizes, create: bool) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(create)
     options.create_missing_column_families(True)
     options.set_error_if_exists(create)
-    options.set_wal_recovery_mode(
-        DBRecoveryMode.point_in_time()
-        if recovery == "point_in_time"
-        else DBRecoveryMode.tolerate_corrupted_tail_records()
-    )
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     options.set_paranoid_checks(True)
     options.set_max_open_files(_FILES_OPEN_MAX)
     options.set_max_background_jobs(sizes.background_jobs)
@@ -404,6 +398,7 @@ def _database_options(sizes: StoreSizes, recovery: str, create: bool) -> Options
     options.set_max_total_wal_size(sizes.wal_bytes_max)
     options.set_bytes_per_sync(MIB)  # tables only: spreads the writing of a flush
     options.set_avoid_unnecessary_blocking_io(True)
+    options.set_max_manifest_file_size(8 * MIB)  # every opening computes its checksums
     options.set_keep_log_file_num(5)
     options.set_max_log_file_size(10 * MIB)
     options.set_stats_dump_period_sec(0)
