@@ -191,17 +191,19 @@ class Backlog:
         """What may go now, with its events and past the gate. Empty: nothing may."""
         while batch := self.lanes.plan(now_s):
             self._join.load([owed for owed in batch if owed.event is None])
-            allowed = []
+            allowed, refused = [], []
             for owed in batch:
                 reason = self._gate.refusal(owed)
                 if reason is None:
                     allowed.append(owed)
                 else:
+                    refused.append(owed)
                     self._filtered.append((owed, reason))
                     self._leave(owed)
+            # Now, not when the others land: they may have nothing to do with these lanes.
+            self.lanes.settle(refused)
             if allowed:
                 return allowed
-            self.lanes.settle(batch)
         return []
 
     def deliver(self, owed: Owed) -> None:

@@ -204,3 +204,20 @@ async def test_the_taking_goes_on_when_all_that_was_taken_is_filtered_at_its_att
     world.append(1, profiles=[5])
     await world.run_for(60)
     assert world.service.names == ["m0", "m1"]
+
+
+async def test_a_profile_goes_on_when_one_of_a_mixed_batch_is_filtered_at_its_attempt(
+    autojump_clock, make_world
+):
+    world = make_world(batch_max=10)
+    world.defaults["marketing"] = "granted"
+    answers = [[Retry("busy"), Retry("busy")]]
+    world.service.answer = lambda batch: answers.pop() if answers else [Delivered()] * len(batch)
+    world.append(1, profiles=[1], stamp=ConsentStamp())  # m0, by default
+    world.append(2, profiles=[2, 1])  # m1, and m2 behind m0
+    async with world.running():
+        world.defaults["marketing"] = "denied"
+        await trio.sleep(60)
+    assert world.service.names == ["m0", "m1", "m1", "m2"]
+    assert world.books().live.filtered == {"denied_by_default": 1}
+    assert world.rows("pending") == 0
