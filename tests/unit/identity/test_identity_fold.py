@@ -126,6 +126,20 @@ def test_who_was_signed_in_does_not_depend_on_the_batches_of_the_fold():
     assert one.decisions() == all_at_once.decisions()
 
 
+def test_a_decision_names_the_profile_of_its_moment_not_of_the_end_of_its_batch():
+    events = [
+        event(1, at=20 * MINUTE, user_id="ann", anonymous_id="tablet"),
+        event(2, at=0, user_id="bob", anonymous_id="tablet"),
+        event(3, at=21 * MINUTE, anonymous_id="tablet"),
+        event(4, at=1 * MINUTE, user_id="ann", anonymous_id="older phone"),  # a new founder
+    ]
+    one, all_at_once = World().feed(events, batch_max=1), World().feed(events)
+    assert all_at_once.decisions() == one.decisions()
+    before, after = (change.profile_id for change in all_at_once.resolved()[2:])
+    assert before == node(one, "user_id", "ann")
+    assert after == node(one, "anonymous_id", "older phone")
+
+
 def test_an_event_on_a_shared_tablet_long_before_any_sign_in_is_nobodys():
     world = World().feed([*TABLET, event(9, at=-72 * HOUR, anonymous_id="tablet")])
     assert world.resolved()[-1].profile_id == b""
