@@ -62,7 +62,10 @@ def read_syncs(log: Path) -> Syncs:
     return syncs
 
 
-def power_cut(source: Path, image: Path, syncs: Syncs, rng) -> int:
+FATES = ("kept", "cut", "cut", "zeroed", "garbage")
+
+
+def power_cut(source: Path, image: Path, syncs: Syncs, rng, fates=FATES) -> int:
     """Makes an image; returns how many bytes did not survive."""
     shutil.rmtree(image, ignore_errors=True)
     lost = 0
@@ -73,14 +76,14 @@ def power_cut(source: Path, image: Path, syncs: Syncs, rng) -> int:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         content = file.read_bytes()
-        kept = _survives(file, content, syncs, rng)
+        kept = _survives(file, content, syncs, rng, fates)
         if kept is not None:
             target.write_bytes(kept)
         lost += len(content) - len(kept or b"")
     return lost
 
 
-def _survives(file: Path, content: bytes, syncs: Syncs, rng) -> bytes | None:
+def _survives(file: Path, content: bytes, syncs: Syncs, rng, fates) -> bytes | None:
     old = syncs.undoable.get(str(file))
     if old is not None and rng.random() < 0.5:
         return old.read_bytes() if old.exists() else None
@@ -88,12 +91,12 @@ def _survives(file: Path, content: bytes, syncs: Syncs, rng) -> bytes | None:
     if inode not in syncs.sizes and rng.random() < 0.5:
         return None
     synced = min(syncs.sizes.get(inode, 0), len(content))
-    return content[:synced] + _end(content[synced:], rng)
+    return content[:synced] + _end(content[synced:], rng, fates)
 
 
-def _end(end: bytes, rng) -> bytes:
+def _end(end: bytes, rng, fates) -> bytes:
     kept = rng.randint(0, len(end))
-    fate = rng.choice(["kept", "cut", "cut", "zeroed", "garbage"])
+    fate = rng.choice(fates)
     if fate == "kept":
         return end
     if fate == "zeroed":

@@ -120,7 +120,7 @@ def test_after_a_failed_sync_nothing_more_is_acknowledged(shim, tmp_path, nth):
     assert "restart the daemon" in said
     assert acked < 1999
     assert "F sync" in log.read_text()
-    power_cut(live, tmp_path / "image", read_syncs(log), random.Random(4))
+    power_cut(live, tmp_path / "image", read_syncs(log), random.Random(4), ["cut"])
     assert audit(live, acked) >= acked
     assert audit(tmp_path / "image", acked) >= acked
 
