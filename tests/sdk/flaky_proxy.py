@@ -65,7 +65,12 @@ class FlakyProxy:
         request.wfile.write(body)
 
     def _pass(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
-        status, answer = self._forward(request, body)
+        try:
+            status, answer = self._forward(request, body)
+        except OSError:
+            self.seen.append("down")
+            request.close_connection = True
+            return
         if fault == "lost answer":
             request.close_connection = True
             return

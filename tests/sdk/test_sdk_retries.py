@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.sdk.flaky_proxy import Fault, FlakyProxy
@@ -15,7 +17,7 @@ FAULTS: dict[str, list[Fault]] = {
     "a server error": [500],
     "the connection breaks before the daemon sees it": ["reset", "reset"],
     "the daemon took it, the answer is lost": ["lost answer"],
-    "lost answers and refusals by turns": ["lost answer", 503, "lost answer"],
+    "a lost answer, then a refusal": ["lost answer", 503],
 }
 
 
@@ -57,12 +59,15 @@ def test_an_answer_after_the_senders_patience_does_not_count_twice(world: World,
 def test_a_daemon_that_restarts_loses_nothing_that_an_sdk_still_holds(
     world: World, sdk: str
 ) -> None:
-    """The daemon is killed while the proxy refuses; the SDK waits it out and gets through."""
+    """The daemon is down when the application begins, and back a second later."""
     tag = f"restart-{sdk}"
-    with FlakyProxy(world.daemon.port, ["lost answer", "reset", 503]) as proxy:
+    with FlakyProxy(world.daemon.port, []) as proxy:
         world.daemon.kill()
-        world.daemon.start()
+        revival = threading.Timer(1.0, world.daemon.start)
+        revival.start()
         played = world.play(sdk, "many", tag, host=proxy.url)
+        revival.join()
+    assert "down" in proxy.seen
     assert played["errors"] == []
     world.drain()
     assert world.profile(tag)["event_counts"] == {"track": 250}
