@@ -1,7 +1,7 @@
 """The tree of errors. The axis is who must act.
 
     CdpError
-    ├── ConfigError        the operator: the daemon refuses to start; names file, key, value, what is allowed
+    ├── ConfigError        the operator: refuses to start; names file, key and what is allowed
     ├── InvalidEvent       the sender: never retried; has a code and the path into the body
     ├── Overloaded         nobody; wait: 429 or 503 with `retry_after_s`
     ├── StorageError       the machine: crash, restart, alarm
