@@ -1,7 +1,7 @@
 """The only wiring: a configuration and an environment become a running daemon.
 
-`build` makes every part over one store; `Daemon.run` keeps them running until it is told to stop.
-The simulation builds the same daemon over its own environment.
+`Daemon` makes every part over one store, and `run` keeps them running until it is told to stop.
+The simulation makes the same daemon over its own environment.
 
 Draining goes with the stream: the gateway answers what it has, the log writer stores what waits,
 and then every fold stops at its next batch boundary. Nothing needs to be empty for that, since
@@ -10,8 +10,8 @@ what was not folded yet is folded after the next start.
 
 from __future__ import annotations
 
+import ssl
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,33 +40,112 @@ if TYPE_CHECKING:
     from cdp.environment import Environment
     from cdp.storage.store import Store
 
+LOGS: Final = ("events", "changes", "activations")
 NEVER_AGAIN: Final = RestartPolicy(crashes_max=0)
 FULL_DISK_RETRY_S: Final = 10.0
 KEY_BYTES_MIN: Final = 16
 
 
-@dataclass(slots=True)
 class Daemon:
-    """Every part of one daemon, over one open store. `ports` fills once they are bound."""
+    """Every part of one daemon, over one open store. Making it starts nothing.
 
-    config: Config
-    environment: Environment
-    store: Store
-    events: Log
-    changes: Log
-    activations: Log
-    cursors: Cursors
-    metrics: Metrics
-    journal: Journal
-    pace: Pace
-    intake: Intake
-    gateway: Gateway
-    identity: IdentityActor
-    deliveries: Deliveries
-    operations: Operations
-    housekeeping: Housekeeping
-    ports: Ports
-    folding_ends: trio.Event
+    Raises:
+        ConfigError: a destination's plugin or its settings cannot be used.
+    """
+
+    def __init__(self, config: Config, environment: Environment, store: Store, key: bytes) -> None:
+        self.config = config
+        self.environment = environment
+        self.store = store
+        self.key = key
+        self.metrics = Metrics()
+        self.journal = Journal(environment.clock)
+        self.logs = {family: Log(store, family) for family in LOGS}
+        self.cursors = Cursors(store)
+        self.ports = Ports()
+        self.folding_ends = trio.Event()
+        self.intake = self._make_intake()
+        self.gateway = self._make_gateway()
+        self.pace = Pace(busy=lambda: self.intake.busy)
+        self.identity = self._make_identity()
+        self.deliveries = self._make_deliveries()
+        self.operations = self._make_operations()
+        self.housekeeping = self._make_housekeeping()
+
+    def _make_intake(self) -> Intake:
+        return Intake(
+            store=self.store,
+            events=self.logs["events"],
+            clock=self.environment.clock,
+            limits=self.config.limits,
+            metrics=self.metrics,
+            journal=self.journal,
+            key=self.key,
+        )
+
+    def _make_gateway(self) -> Gateway:
+        return Gateway(
+            config=self.config,
+            intake=self.intake,
+            environment=self.environment,
+            metrics=self.metrics,
+            journal=self.journal,
+        )
+
+    def _make_identity(self) -> IdentityActor:
+        return IdentityActor(
+            store=self.store,
+            events=self.logs["events"],
+            changes=self.logs["changes"],
+            cursors=self.cursors,
+            key=self.key,
+            rules=rules_json(self.config.identity),
+            stopping=self.folding_ends,
+            batch_max=self.config.limits.fold_batch_max,
+            fragment_cache_max=self.config.limits.fragment_cache_max,
+            pace=self.pace,
+        )
+
+    def _make_deliveries(self) -> Deliveries:
+        activations = self.logs["activations"]
+        outlets = open_outlets(
+            self.config,
+            self.environment,
+            store=self.store,
+            events=self.logs["events"],
+            activations=activations,
+            cursors=self.cursors,
+            metrics=self.metrics,
+            journal=self.journal,
+        )
+        begin_new(outlets, self.store, self.cursors, activations)
+        return Deliveries(outlets, self.metrics)
+
+    def _make_operations(self) -> Operations:
+        return Operations(
+            config=self.config,
+            environment=self.environment,
+            store=self.store,
+            logs=self.logs,
+            cursors=self.cursors,
+            metrics=self.metrics,
+            intake=self.intake,
+            identity=self.identity,
+            deliveries=self.deliveries,
+            key=self.key,
+        )
+
+    def _make_housekeeping(self) -> Housekeeping:
+        return Housekeeping(
+            config=self.config,
+            clock=self.environment.clock,
+            store=self.store,
+            logs=self.logs,
+            cursors=self.cursors,
+            deliveries=self.deliveries,
+            message_keys=self.intake.keys,
+            metrics=self.metrics,
+        )
 
     async def run(self, stopping: trio.Event, started: Callable[[Ports], None]) -> None:
         """Runs until `stopping` is set and what was taken is stored.
@@ -119,16 +198,27 @@ class Daemon:
             await trio.sleep(FULL_DISK_RETRY_S)
 
     async def _listen(self) -> Sequence[trio.abc.Listener[Any]]:
-        gateway = self.config.gateway
+        """Listeners of the data plane; and sees that the control plane's port is free."""
+        gateway, control = self.config.gateway, self.config.control
+        for listener in await self._bind("control", control.host, control.port):
+            await listener.aclose()
+        listeners = await self._bind("gateway", gateway.host, gateway.port)
+        self.ports.data = _port_of(listeners) or gateway.port
+        if gateway.tls_certificate is None:
+            return listeners
+        context = _tls_context(self.config)
+        return [
+            trio.SSLListener(listener, context, https_compatible=True) for listener in listeners
+        ]
+
+    async def _bind(self, plane: str, host: str, port: int) -> Sequence[trio.abc.Listener[Any]]:
         try:
-            listeners = await self.environment.network.listen(gateway.host, gateway.port)
+            return await self.environment.network.listen(host, port)
         except OSError as error:
             raise ConfigError(
-                f"{self.config.path}: cannot listen on gateway {gateway.host}:{gateway.port}: "
-                f"{error.strerror}; choose another port or stop what has it"
+                f"{self.config.path}: {plane}: cannot listen on {host}:{port}: "
+                f"{error.strerror or error}; choose another port or stop what has it"
             ) from error
-        self.ports.data = _port_of(listeners) or gateway.port
-        return listeners
 
     async def _take_events(
         self, listeners: Sequence[trio.abc.Listener[Any]], stopping: trio.Event
@@ -143,8 +233,8 @@ class Daemon:
     async def _segment(self) -> None:
         await run_segmentation(
             store=self.store,
-            changes=self.changes,
-            activations=self.activations,
+            changes=self.logs["changes"],
+            activations=self.logs["activations"],
             cursors=self.cursors,
             stopping=self.folding_ends,
             batch_max=self.config.limits.fold_batch_max,
@@ -221,96 +311,9 @@ def open_daemon(config: Config, environment: Environment) -> Iterator[Daemon]:
     key = identity_key(config)
     store = environment.open_store(config.data_dir)
     try:
-        yield build(config, environment, store, key)
+        yield Daemon(config, environment, store, key)
     finally:
         store.close()
-
-
-def build(config: Config, environment: Environment, store: Store, key: bytes) -> Daemon:
-    """Every part of the daemon, over an open store. Starts nothing. Raises ConfigError."""
-    metrics, journal = Metrics(), Journal(environment.clock)
-    events, changes, activations = (Log(store, f) for f in ("events", "changes", "activations"))
-    cursors, folding_ends = Cursors(store), trio.Event()
-    intake = Intake(
-        store=store,
-        events=events,
-        clock=environment.clock,
-        limits=config.limits,
-        metrics=metrics,
-        journal=journal,
-        key=key,
-    )
-    pace = Pace(busy=lambda: intake.busy)
-    identity = IdentityActor(
-        store=store,
-        events=events,
-        changes=changes,
-        cursors=cursors,
-        key=key,
-        rules=rules_json(config.identity),
-        stopping=folding_ends,
-        batch_max=config.limits.fold_batch_max,
-        fragment_cache_max=config.limits.fragment_cache_max,
-        pace=pace,
-    )
-    outlets = open_outlets(
-        config,
-        environment,
-        store=store,
-        events=events,
-        activations=activations,
-        cursors=cursors,
-        metrics=metrics,
-        journal=journal,
-    )
-    begin_new(outlets, store, cursors, activations)
-    deliveries = Deliveries(outlets, metrics)
-    logs = {"events": events, "changes": changes, "activations": activations}
-    ports = Ports()
-    operations = Operations(
-        config=config,
-        environment=environment,
-        store=store,
-        logs=logs,
-        cursors=cursors,
-        metrics=metrics,
-        journal=journal,
-        intake=intake,
-        identity=identity,
-        deliveries=deliveries,
-        key=key,
-    )
-    return Daemon(
-        config=config,
-        environment=environment,
-        store=store,
-        events=events,
-        changes=changes,
-        activations=activations,
-        cursors=cursors,
-        metrics=metrics,
-        journal=journal,
-        pace=pace,
-        intake=intake,
-        gateway=Gateway(
-            config=config, intake=intake, environment=environment, metrics=metrics, journal=journal
-        ),
-        identity=identity,
-        deliveries=deliveries,
-        operations=operations,
-        housekeeping=Housekeeping(
-            config=config,
-            clock=environment.clock,
-            store=store,
-            logs=logs,
-            cursors=cursors,
-            deliveries=deliveries,
-            message_keys=intake.keys,
-            metrics=metrics,
-        ),
-        ports=ports,
-        folding_ends=folding_ends,
-    )
 
 
 def is_of_the_store(crash: BaseException) -> bool:
@@ -352,3 +355,17 @@ def _port_of(listeners: Sequence[trio.abc.Listener[Any]]) -> int | None:
         if isinstance(listener, trio.SocketListener):
             return int(listener.socket.getsockname()[1])
     return None
+
+
+def _tls_context(config: Config) -> ssl.SSLContext:
+    gateway = config.gateway
+    assert gateway.tls_certificate is not None, "asked only where there is a certificate"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(gateway.tls_certificate, gateway.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{config.path}: gateway.tls_certificate: cannot be used: {error}; "
+            "give a PEM file with the whole chain, and its key in gateway.tls_key"
+        ) from error
+    return context

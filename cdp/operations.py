@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cdp.ingestion.rejected import Listed
     from cdp.storage.log import Cursors, Log
     from cdp.storage.store import Store
-    from cdp.telemetry import Journal, Metrics
+    from cdp.telemetry import Metrics
 
 Json = dict[str, Any]
 
@@ -60,7 +60,6 @@ class Operations:
         logs: Mapping[str, Log],
         cursors: Cursors,
         metrics: Metrics,
-        journal: Journal,
         intake: Intake,
         identity: IdentityActor,
         deliveries: Deliveries,
@@ -72,7 +71,6 @@ class Operations:
         self._logs = logs
         self._cursors = cursors
         self._metrics = metrics
-        self._journal = journal
         self._intake = intake
         self._identity = identity
         self._deliveries = deliveries

@@ -204,7 +204,8 @@ def _escape_help(text: str) -> str:
 # things, counts, sizes, places and times only. A field that is missing here is written as withheld.
 FIELDS: Final = frozenset(
     (
-        *("actor", "addresses", "attempt", "attempts", "bytes", "code", "config", "control_port", "count"),
+        *("actor", "addresses", "attempt", "attempts", "bytes", "code", "config"),
+        *("control_port", "count"),
         *("crashes", "cursor", "data_dir", "dead", "delivered", "destination", "detail"),
         *("dropped", "duplicate", "duration_s", "error", "events", "expected", "family"),
         *("filtered", "found", "free_bytes", "head", "host", "kind", "lag", "limit", "log"),

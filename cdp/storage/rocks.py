@@ -168,10 +168,10 @@ class RocksStore:
         if not keys:
             return []
         try:
-            values: list[bytes | None] = self._families[family].get(list(keys))  # type: ignore[assignment]
+            values: Any = self._families[family].get(list(keys))
         except Exception as error:
             raise self._reading_error(family, error) from error
-        return values
+        return list(values)
 
     def scan(
         self,

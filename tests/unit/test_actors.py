@@ -133,7 +133,9 @@ async def test_a_drain_has_a_deadline(autojump_clock: trio.abc.Clock) -> None:
     assert trio.current_time() - start == pytest.approx(30)
 
 
-async def test_to_return_before_the_mailbox_ended_is_a_crash(autojump_clock: trio.abc.Clock) -> None:
+async def test_returning_before_the_mailbox_ended_is_a_crash(
+    autojump_clock: trio.abc.Clock,
+) -> None:
     box = Mailbox[int]("box", capacity=1)
 
     async def quitter() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import trio
 
@@ -54,7 +56,7 @@ async def test_a_full_disk_is_waited_for_and_never_counts_as_a_crash(autojump_cl
                 raise StoreFull("no space left on the device")
 
     await daemon(journal)._when_there_is_room(fill_the_disk_for_ten_tries)
-    assert [round(later - start) for start, later in zip(tries_s, tries_s[1:])] == [10] * 10
+    assert [round(later - start) for start, later in pairwise(tries_s)] == [10] * 10
     assert len(journal) == 10
 
 
