@@ -90,7 +90,9 @@ def _in_rust(report: Report, people: int) -> None:
         return
     command = ["cargo", "run", "--release", "--quiet", "-p", "matcher_core"]
     command += ["--example", "resolve_rate", "--", str(people), str(ROUNDS)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, input=rules_json(Identity()), capture_output=True, text=True, check=False
+    )
     found = re.search(r"\{.*\}", done.stdout)
     if done.returncode != 0 or found is None:
         report.notes.append(f"the Rust example did not run: {done.stderr[-400:]}")
