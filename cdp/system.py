@@ -6,6 +6,7 @@ begins to have some, the logic moves out.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from random import Random
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 BACKLOG_MIN: Final = 4_096  # connections that wait to be accepted; the kernel caps it by somaxconn
 BACKLOG_MAX: Final = 65_535
+GARBAGE_OBJECTS_MAX: Final = 50_000  # new container objects before a look at the youngest
 THREADS_MAX: Final = 16  # flushes, resolver calls, files of destinations
 
 _POOL: Final = httpx.Limits(
@@ -70,6 +72,16 @@ class Threads:
 
     def __call__(self, function: Callable[..., T], *args: Any) -> Awaitable[T]:
         return trio.to_thread.run_sync(function, *args, limiter=self._limiter)
+
+
+def spare_collections() -> None:
+    """Lets the cycle collector look less often: what events make is freed by reference counts.
+
+    Measured: at the interpreter's own threshold (700) a fifth of a delivery's time is collection.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS_MAX, 20, 50)
 
 
 def real_environment(config: Config) -> Environment:

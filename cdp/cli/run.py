@@ -15,7 +15,7 @@ import trio
 from cdp.cli.control import address
 from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, Shell
 from cdp.config import load
-from cdp.system import real_environment
+from cdp.system import real_environment, spare_collections
 from cdp.telemetry import Journal
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ async def main(arguments: Arguments, shell: Shell) -> int:
     # Imported here: `cdp --help` and the verbs that only ask need neither the database nor Rust.
     from cdp.app import run
 
+    spare_collections()
     stopping = trio.Event()
     with trio.CancelScope() as at_once:
         async with trio.open_nursery() as nursery:
