@@ -89,6 +89,9 @@ def check_kept(world: World) -> None:
     stored = {event.message_id for event in events_of(world).values()}
     lost = [message_id for message_id in world.acknowledged if message_id not in stored]
     world.check(not lost, "I1 an acknowledged event is lost", lost)
+    told = {s.message_id for outlet in world.outlets.values() for s in outlet.sightings if s.effect}
+    unheard = sorted(one for one in told if one is not None and one not in stored)
+    world.check(not unheard, "I3 an event was delivered before it was on disk", unheard)
 
 
 def check_books(world: World, when: str) -> None:

@@ -18,6 +18,7 @@ from cdp.config import Config, Consent, DestinationConfig, Identity, Limits, Sec
 from cdp.delivery import setup
 from cdp.delivery.control import Deliveries, DestinationUnknown, ReplayRefused
 from cdp.delivery.jobs import DeadLetterFilter
+from cdp.storage.log import Log
 from cdp.telemetry import Journal
 from tests.simulation.outlets import destination_type
 from tests.simulation.patching import patched
@@ -124,10 +125,9 @@ class Daemon:
 
     def replay(self, name: str, share: float) -> str:
         """Offers a stretch of the log again, from that share of it on."""
-        assert self._running is not None, "only a running daemon is asked"
         try:
-            start = int(share * self._running.activations.head)
-            self._deliveries.replay(name, start=start)
+            head = Log(self._world.store, "activations").head
+            self._deliveries.replay(name, start=int(share * head))
         except (DestinationUnknown, ReplayRefused) as refusal:
             return type(refusal).__name__
         return "started"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from zlib import crc32
 
 import httpx
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cdp.delivery.destination import Outcome
     from tests.simulation.swarm import OutletOptions
     from tests.simulation.world import World
+
+
+EVERYTHING: Final = frozenset({"event", "merged", "split", "renamed"})
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Outlet:
 
     def poisonous(self, message_id: str | None) -> bool:
         """Whether the service never takes this event, however often it is offered."""
+        if message_id is None:
+            return False
         share = crc32(f"{self.options.name} {message_id}".encode()) / 2**32
         return share < self.options.poison
 
@@ -189,5 +194,6 @@ def destination_type(outlet: Outlet) -> type[SimDestination]:
             "batch_max": options.batch_max,
             "batch_atomic": options.batch_atomic,
             "concurrency_max": options.concurrency_max,
+            "receives": EVERYTHING if options.receives_changes else frozenset({"event"}),
         },
     )

@@ -282,6 +282,35 @@ def readers_not_woken() -> Any:
     return patched(Log, "publish", publish)
 
 
+def readers_told_before_sync() -> Any:
+    """The folds, and with them the destinations, hear of events that are not on disk yet."""
+    original = Intake._write
+
+    def write(self: Intake, submissions: Any) -> None:
+        original(self, submissions)
+        self._events.publish()
+
+    return patched(Intake, "_write", write)
+
+
+# What follows we did not have to invent: the simulation found these in the real code.
+
+
+def refused_batch_is_published() -> Any:
+    """Readers are shown what a full disk did not take."""
+    return patched(Log, "_is_stored", lambda self, block: True)
+
+
+def death_is_not_awaited() -> Any:
+    """A profile goes on before it is on disk that the delivery before was given up."""
+    return patched(Backlog, "gave_up", False)
+
+
+def sleep_with_the_log_unread() -> Any:
+    """Nothing is taken any more once everything that was taken has been filtered."""
+    return patched(Backlog, "made_room", False)
+
+
 BUGS: Final[dict[str, Callable[[], Any]]] = {
     bug.__name__: bug
     for bug in (
@@ -304,5 +333,9 @@ BUGS: Final[dict[str, Callable[[], Any]]] = {
         pending_dropped_at_restart,
         silence_taken_for_success,
         readers_not_woken,
+        readers_told_before_sync,
+        refused_batch_is_published,
+        death_is_not_awaited,
+        sleep_with_the_log_unread,
     )
 }

@@ -78,7 +78,8 @@ class Sender:
         copy = Sender(self._world, 0, [])
         copy.source = self.source
         copy._rng = Random(f"copy {messages[0].at_s} {self._options.seed}")
-        await trio.sleep(copy._rng.choice((0.0, 0.001, copy._rng.uniform(0, 20))))
+        soon_s = copy._rng.uniform(0, 2 * self._options.sync_s_mean)
+        await trio.sleep(copy._rng.choice((0.0, soon_s, soon_s, copy._rng.uniform(0, 20))))
         await copy._until_answered(messages, copy._rng)
 
     async def _until_answered(self, messages: list[Message], rng: Random) -> None:

@@ -20,6 +20,7 @@ class OutletOptions:
 
     name: str
     purposes: tuple[str, ...]
+    receives_changes: bool  # of profiles: merges, splits, renames
     over_http: bool  # through httpx and the simulated network, else a direct call
     batch_max: int
     batch_atomic: bool
@@ -116,18 +117,18 @@ def draw(seed: int) -> Options:
         bad_event=_maybe(rng, 0.2),
         request_cut=_maybe(rng, 0.3),
         reply_unread=_maybe(rng, 0.3),
-        request_repeated=_maybe(rng, 0.4),
+        request_repeated=_maybe(rng, 0.8),
         reordered=_maybe(rng, 1.0),
         trickle=_maybe(rng, 0.3),
         gzip=_maybe(rng, 0.5),
         client_timeout_s=rng.choice((2.0, 10.0, 15.0)),
-        sync_s_mean=rng.choice((0.0005, 0.01, 0.5)),
+        sync_s_mean=rng.choice((0.0005, 0.05, 1.0)),
         sync_broken=_maybe(rng, 0.03),
         disk_full=_windows(rng, duration_s),
         crash_every_s=rng.choice((None, rng.uniform(0.05, 0.5) * duration_s)),
         crash_at_write=rng.choice((None, None, rng.randint(5, 60))),
-        crash_at_sync=rng.choice((None, None, rng.randint(3, 20))),
-        power_cut=rng.choice((0.0, 0.5, 1.0)),
+        crash_at_sync=rng.choice((None, rng.randint(3, 12))),
+        power_cut=rng.choice((0.0, 0.7, 1.0)),
         terminate=rng.choice((0.0, 0.0, 0.5)),
         clock_skew_us=rng.choice((0, rng.randint(-3_600_000_000, 3_600_000_000))),
         clock_jump_every_s=rng.choice((None, None, duration_s / 4)),
@@ -138,8 +139,8 @@ def draw(seed: int) -> Options:
         redrives=rng.choice((0, 1, 2)),
         replays=rng.choice((0, 0, 1)),
         fold_batch_max=rng.choice((1, 7, 64, 1_024)),
-        pending_max=rng.choice((2, 8, 1_000)),
-        attempts_max=rng.choice((3, 50, 50)),
+        pending_max=rng.choice((1, 2, 8, 1_000)),
+        attempts_max=rng.choice((1, 3, 50)),
         fragment_cache_max=rng.choice((2, 8, 1_000)),
         intake_requests_max=rng.choice((1, 4, 256)),
         backoff_s_max=rng.choice((2.0, 60.0)),
@@ -158,6 +159,7 @@ def _outlet(rng: Random, name: str, duration_s: float) -> OutletOptions:
     return OutletOptions(
         name=name,
         purposes=rng.choice((("analytics",), ("marketing",), PURPOSES)),
+        receives_changes=rng.random() < 0.4,
         over_http=rng.random() < 0.3,
         batch_max=rng.choice((1, 5, 100)),
         batch_atomic=rng.random() < 0.3,
