@@ -1,0 +1,43 @@
+//! A canonical dump of evidence and result: equal for equal evidence, however it arrived.
+
+use crate::graph::{Graph, SEEN, SHARED, SUPPRESSED};
+use crate::key::{Hasher, Key};
+use crate::resolver::Resolver;
+
+impl Resolver {
+    /// A hash of the canonical dump, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        Hasher::plain(&self.graph.dump()).hex()
+    }
+}
+
+impl Graph {
+    /// Every identifier and pair by key, each with what was made of it.
+    pub(crate) fn dump(&self) -> Vec<u8> {
+        let mut lines: Vec<Vec<u8>> = Vec::with_capacity(self.nodes.len() + self.edges.len());
+        for node in 0..self.nodes.len() as u32 {
+            let (mut line, value) = self.node_row(node);
+            line.extend(value);
+            line.extend(self.nodes[self.founder(node)].key.0);
+            let apart = self.is_apart(node);
+            let flags = self.nodes[node].flags & (SEEN | SHARED);
+            line.extend([flags, u8::from(apart), self.state(node) as u8]);
+            lines.push(line);
+        }
+        for edge in 0..self.edges.len() as u32 {
+            let (mut line, value) = self.edge_row(edge);
+            line.extend(value);
+            line.push(self.edges[edge].flags & SUPPRESSED);
+            lines.push(line);
+        }
+        lines.sort_unstable();
+        lines.concat()
+    }
+
+    /// The keys of a pair.
+    pub(crate) fn ends(&self, edge: u32) -> (Key, Key) {
+        let edge = &self.edges[edge];
+        (self.nodes[edge.a].key, self.nodes[edge.b].key)
+    }
+}

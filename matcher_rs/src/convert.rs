@@ -1,0 +1,116 @@
+//! Python rows to a `Batch`, and what it did to Python. One pass each way.
+
+use matcher_core::{Batch, KEY_BYTES, Key};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator, PyList, PySequence, PyString, PyTuple};
+
+use crate::error::Refused;
+
+/// What one batch did. `events` has one entry an observation, in order.
+#[pyclass(module = "cdp._matcher", frozen, get_all)]
+pub struct Resolution {
+    events: Py<PyList>,
+    new_identifiers: Py<PyList>,
+    records: Py<PyList>,
+    changes: Py<PyList>,
+}
+
+/// Reads observations.
+pub fn batch_of(observations: &Bound<'_, PyAny>) -> PyResult<Batch> {
+    let mut batch = Batch::new();
+    for observation in PyIterator::from_object(observations)? {
+        let observation = observation?;
+        let row = observation.cast::<PyTuple>()?;
+        if row.len() != 4 {
+            let found = row.len();
+            let text =
+                format!("an observation has {found} fields; give time, kind, source, identifiers");
+            return Err(PyValueError::new_err(text));
+        }
+        let kind: u8 = row.get_borrowed_item(1)?.extract()?;
+        batch
+            .observe(
+                row.get_borrowed_item(0)?.extract()?,
+                kind,
+                row.get_borrowed_item(2)?.extract()?,
+            )
+            .map_err(Refused::from)?;
+        name_all(&mut batch, &row.get_item(3)?)?;
+    }
+    Ok(batch)
+}
+
+fn name_all(batch: &mut Batch, identifiers: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(list) = identifiers.cast::<PyList>() {
+        return list.iter().try_for_each(|named| name(batch, &named));
+    }
+    if let Ok(tuple) = identifiers.cast::<PyTuple>() {
+        return tuple.iter_borrowed().try_for_each(|named| name(batch, &named));
+    }
+    identifiers.cast::<PySequence>()?.try_iter()?.try_for_each(|named| name(batch, &named?))
+}
+
+fn name(batch: &mut Batch, named: &Bound<'_, PyAny>) -> PyResult<()> {
+    let pair = named.cast::<PyTuple>()?;
+    let namespace: u8 = pair.get_borrowed_item(0)?.extract()?;
+    let value = pair.get_borrowed_item(1)?;
+    // A text with half a surrogate pair has no UTF-8; what it says otherwise still names somebody.
+    batch.name(namespace, &value.cast::<PyString>()?.to_string_lossy());
+    Ok(())
+}
+
+/// Writes what a batch did.
+pub fn resolution_of(py: Python<'_>, done: matcher_core::Resolution) -> PyResult<Resolution> {
+    let events = PyList::empty(py);
+    let mut start = 0;
+    let nobody = PyBytes::new(py, b"");
+    for decided in &done.decided {
+        let rejected = &done.rejected[start..decided.rejected_end];
+        start = decided.rejected_end;
+        let rejected: Vec<_> = rejected.iter().map(|(place, why)| (*place, why.as_str())).collect();
+        let (leaf, profile) = match decided.leaf {
+            Some((leaf, profile)) => (bytes(py, leaf), bytes(py, profile)),
+            None => (nobody.clone(), nobody.clone()),
+        };
+        events.append((leaf, profile, decided.state as u8, decided.shared, rejected))?;
+    }
+    let identifiers = done.identifiers.into_iter();
+    let records = done.rows.into_iter();
+    let changes = done.changes.into_iter();
+    Ok(Resolution {
+        events: events.unbind(),
+        new_identifiers: list(
+            py,
+            identifiers.map(|(key, code, value)| (bytes(py, key), code, value)),
+        )?,
+        records: list(
+            py,
+            records.map(|(key, value)| (PyBytes::new(py, &key), PyBytes::new(py, &value))),
+        )?,
+        changes: list(
+            py,
+            changes.map(|change| {
+                let (profile, other) = (bytes(py, change.profile), bytes(py, change.other));
+                (change.observation, change.kind.as_str(), profile, other)
+            }),
+        )?,
+    })
+}
+
+fn list<'py, T: IntoPyObject<'py>>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = T>,
+) -> PyResult<Py<PyList>> {
+    Ok(PyList::new(py, items)?.unbind())
+}
+
+/// A key as Python sees it.
+pub fn bytes(py: Python<'_>, key: Key) -> Bound<'_, PyBytes> {
+    PyBytes::new(py, &key.0)
+}
+
+/// A key from Python; `None` where the bytes are no node's.
+pub fn key_of(node: &[u8]) -> Option<Key> {
+    (node.len() == KEY_BYTES).then(|| Key::from_bytes(node)).flatten()
+}
