@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from cdp.clock import MINUTE_US
 from cdp.domain.event import EVENT_TYPES
 from cdp.domain.identifier import NODE_BYTES, Identifier
 
@@ -29,8 +30,8 @@ _U64: Final = Struct(">Q")
 
 TYPE_CODES: Final = {name: bytes((code,)) for code, name in enumerate(EVENT_TYPES)}
 
-# How many sign-ins before and after a moment are looked at to say who had a shared device then.
-LOGINS_READ_MAX: Final = 64
+SESSION_US: Final = 30 * MINUTE_US  # the resolver's: how long before a sign-in it still counts
+SESSION_LOGINS_MAX: Final = 4_096
 
 timeline_tail = _TWO_U64.pack
 login_time = _U64.pack
@@ -67,22 +68,23 @@ def login_key(device: bytes, time_us: int, person: bytes) -> bytes:
 
 
 def logins_near(store: Store, device: bytes, time_us: int) -> list[Login]:
-    """The sign-ins on a device around a time, in time order, bounded on either side."""
-    here = device + _U64.pack(time_us)
-    before = store.scan("logins", device, here, limit=LOGINS_READ_MAX, reverse=True)
-    after = store.scan("logins", here, past_node(device), limit=LOGINS_READ_MAX)
-    return [login_of(key) for key, _ in before[::-1]] + [login_of(key) for key, _ in after]
+    """The sign-ins that say who had a device at a time, in time order.
+
+    The last one by then says it alone. Only where there is none do those of the session after it
+    count, all of them: who else signed in matters.
+    """
+    after = device + _U64.pack(time_us + 1)
+    rows = store.scan("logins", device, after, limit=1, reverse=True)
+    if not rows:
+        end = device + _U64.pack(time_us + SESSION_US + 1)
+        rows = store.scan("logins", after, end, limit=SESSION_LOGINS_MAX)
+    return [login_of(key) for key, _ in rows]
 
 
 def login_of(key: bytes) -> Login:
     """What a login row says."""
     end = NODE_BYTES + _U64.size
     return (_U64.unpack_from(key, NODE_BYTES)[0], key[end:])
-
-
-def past_node(node: bytes) -> bytes:
-    """A key after every row of this node, in the families whose keys begin with one."""
-    return node + b"\xff" * 33
 
 
 def merged(stored: Sequence[Login], fresh: Sequence[Login]) -> list[Login]:
