@@ -17,6 +17,7 @@ from cdp.domain.change import decode_change
 from cdp.domain.identifier import NAMESPACE_CODE
 from cdp.domain.profile import Fragment, fold
 from cdp.identity.actor import IdentityFold
+from cdp.identity.rows import decode_identifier
 from cdp.storage.log import Entry, Log
 from cdp.storage.memory import MemoryStore
 from tests.simulation.daemon import IDENTITY_KEY, IDENTITY_RULES
@@ -72,7 +73,7 @@ def check_identity(world: World, entries: list[Entry], events: dict[int, Event])
     rng = Random(f"refold {world.options.seed}")
     _check_replay(world, entries, rng)
     _check_any_order(world, entries, live, rng)
-    _check_belonging(world, live)
+    _check_belonging(world, live, events)
     _check_by_hand(world, live, events)
 
 
@@ -125,19 +126,25 @@ def profiles_of(store: Store, resolver: Resolver) -> dict[bytes, Any]:
     return {profile: fold(members) for profile, members in fragments.items()}
 
 
-def _check_belonging(world: World, live: Resolver) -> None:
-    nodes = [node for node, _ in world.store.scan("identifiers")]
-    for node in nodes:
+def _check_belonging(world: World, live: Resolver, events: dict[int, Event]) -> None:
+    named = {("user_id", event.user_id) for event in events.values()}
+    named |= {("anonymous_id", event.anonymous_id) for event in events.values()}
+    nodes: list[bytes] = []
+    for node, row in world.store.scan("identifiers"):
         if live.is_shared(node):
             continue
+        nodes.append(node)
+        identifier = decode_identifier(row)
         profile = live.profile_of(node)
-        members = live.members(profile) if profile is not None else []
-        world.check(members.count(node) == 1, "I6 an identifier without one profile", node.hex())
+        count = live.members(profile).count(node) if profile is not None else 0
+        # An alias names its previous id in both namespaces; the one that was never seen on an
+        # event of its own leads to the profile, and is not shown among its members.
+        seen = identifier.namespace == "email" or (identifier.namespace, identifier.value) in named
+        right = count == 1 or (count == 0 and not seen and profile is not None)
+        world.check(right, "I6 an identifier without one profile", node.hex(), count)
+    profiles = {live.profile_of(node): None for node in nodes}
     owners = Counter(
-        member
-        for profile in {live.profile_of(node) for node in nodes if not live.is_shared(node)}
-        if profile is not None
-        for member in live.members(profile)
+        member for profile in profiles if profile is not None for member in live.members(profile)
     )
     twice = [node.hex() for node, count in owners.items() if count > 1]
     world.check(not twice, "I6 an identifier in two profiles", twice)
