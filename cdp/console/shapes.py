@@ -107,14 +107,14 @@ def identifiers(known: Sequence[Known], *, path: str, limit: int, after: str | N
 
 
 def external_id(known: Known) -> Json:
-    """One identifier. What is null was never the identifier that an event was stored under."""
+    """One identifier. Source and message are null for one that no event was stored under."""
     first = known.first_message
     return {
         "source_id": first[2] if first else None,
         "collection": "users",
         "id": known.identifier.value,
         "type": known.identifier.namespace,
-        "created_at": isoformat(first[0]) if first else None,
+        "created_at": None if known.first_us is None else isoformat(known.first_us),
         "encoding": "none",
         "first_message_id": first[1] if first else None,
         "shared": known.shared,

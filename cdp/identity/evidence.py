@@ -1,8 +1,10 @@
 """Why identifiers are one person: the resolver's evidence, with the identifiers behind its nodes.
 
-The resolver speaks of nodes only, and writes them as 32 hexadecimal digits wherever they stand in
-its answers. Here each of them gets its identifier beside it, and each piece of evidence a
-sentence. Nothing is decided again.
+The resolver speaks of nodes only, in hexadecimal. Here each gets its identifier beside it and each
+piece of evidence a sentence. Nothing is decided again.
+
+An alias call does not say of which namespace the previous id is, so the resolver keeps a guess
+for each. A guess that nobody was ever seen with is hidden: it is left out here.
 """
 
 from __future__ import annotations
@@ -11,75 +13,152 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from cdp.domain.identifier import NODE_BYTES, format_profile_id, parse_profile_id
+from cdp.clock import isoformat
+from cdp.domain.identifier import format_profile_id, parse_profile_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
-    from cdp.domain.identifier import Identifier
     from cdp.identity.profiles import Profile, Profiles
 
 Json = dict[str, Any]
 
-HEX_DIGITS: Final = 2 * NODE_BYTES
+# What each kind of statement says about two identifiers.
+KINDS: Final = {
+    "co_occur": "named by one event",
+    "identify": "named together by an identify call",
+    "alias": "declared to be one person by an alias call",
+    "login": "named by a sign-in",
+    "crm_row": "in one row of the company's register",
+    "manual_link": "joined by an operator",
+    "manual_unlink": "parted by an operator",
+    "retract": "once doubted by an operator",
+}
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def evidence(profiles: Profiles, profile: Profile) -> Json:
-    """What the resolver knows about a profile, readable."""
-    return _readable(profiles, _decode(profiles.resolver.explain(profile.profile_id)))
-
-
-def why_not(profiles: Profiles, a: bytes, b: bytes) -> Json:
-    """Why two nodes are not one profile; says so where they are."""
-    if profiles.resolver.profile_of(a) == profiles.resolver.profile_of(b):
-        return {"one_profile": True, "sentences": ["they are one profile"]}
-    found = _readable(profiles, _decode(profiles.resolver.why_not(a, b)))
-    return {"one_profile": False, **found}
+    """What was believed to make this profile, in the order it was, and what was not believed."""
+    found = _decode(profiles.resolver.explain(profile.profile_id))
+    hidden = {member["node"] for member in found["members"] if member["hidden"]}
+    accepted = [edge for edge in found["accepted"] if not hidden & {edge["a"], edge["b"]}]
+    suppressed = [edge for edge in found["suppressed"] if not hidden & {edge["a"], edge["b"]}]
+    names = Names(profiles, [*_ends([*accepted, *suppressed]), *found["shared_neighbours"]])
+    return {
+        "accepted": [_edge(edge, names) for edge in accepted],
+        "suppressed": [_edge(edge, names, edge["reason"]) for edge in suppressed],
+        "shared": [names.identifier(node) for node in found["shared_neighbours"]],
+    }
 
 
 def why_one(profiles: Profiles, profile: Profile) -> Json:
     """The identifiers of a profile and the evidence between them, each with a sentence."""
-    found = evidence(profiles, profile)
     return {
         "profile_id": format_profile_id(profile.profile_id),
         "state": profile.state,
+        "shared": profile.shared,
         "identifiers": [
             {"namespace": known.identifier.namespace, "value": known.identifier.value}
             for known in profiles.identifiers(profile)
             if not known.shared
         ],
-        "evidence": found,
+        "evidence": evidence(profiles, profile),
     }
 
 
-def _readable(profiles: Profiles, found: Json) -> Json:
-    nodes = list(dict.fromkeys(_nodes(found)))
-    values = profiles.values(nodes)
-    return {name: _named(value, values) for name, value in found.items()}
+def why_not(profiles: Profiles, a: bytes, b: bytes) -> Json:
+    """Why two nodes are not one profile, along the shortest way of evidence between them."""
+    found = _decode(profiles.resolver.why_not(a, b))
+    shared = found.get("shared", [])
+    names = Names(profiles, [*_ends(found["path"]), *shared])
+    return {
+        "one_profile": found["one_profile"],
+        "reason": found["reason"],
+        "shared": [names.identifier(node) for node in shared],
+        "path": [_edge(step, names, step["outcome"] or {}) for step in found["path"]],
+    }
 
 
-def _nodes(value: Any) -> Iterator[bytes]:
-    if isinstance(value, str):
-        if len(value) == HEX_DIGITS and (node := parse_profile_id(value)):
-            yield node
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _nodes(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _nodes(part)
+def first_seen(profiles: Profiles, profile: Profile) -> dict[bytes, int]:
+    """When each member was first named, by the evidence."""
+    found = _decode(profiles.resolver.explain(profile.profile_id))
+    return {bytes.fromhex(member["node"]): member["first_us"] for member in found["members"]}
 
 
-def _named(value: Any, values: dict[bytes, Identifier]) -> Any:
-    """The same value with each known node as `{node, namespace, value}`."""
-    if isinstance(value, str) and len(value) == HEX_DIGITS:
-        identifier = values.get(parse_profile_id(value) or b"")
-        if identifier is not None:
-            return {"node": value, "namespace": identifier.namespace, "value": identifier.value}
-    if isinstance(value, dict):
-        return {name: _named(part, values) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_named(part, values) for part in value]
-    return value
+class Names:
+    """The identifiers behind nodes that are written in hexadecimal."""
+
+    def __init__(self, profiles: Profiles, nodes: Iterable[str]) -> None:
+        known = {node: parse_profile_id(node) for node in nodes}
+        values = profiles.values([node for node in known.values() if node is not None])
+        self._identifiers = {text: values.get(node or b"") for text, node in known.items()}
+
+    def identifier(self, node: str) -> Json:
+        """A node with its identifier, where that is still stored."""
+        found = self._identifiers.get(node)
+        if found is None:
+            return {"node": node}
+        return {"node": node, "namespace": found.namespace, "value": found.value}
+
+    def text(self, node: str) -> str:
+        """An identifier as a person reads it."""
+        found = self._identifiers.get(node)
+        return f"identifier {node[:8]}…" if found is None else f"{found.namespace} {found.value}"
+
+
+def _ends(edges: list[Json]) -> list[str]:
+    """Every node that edges and the reasons beside them name."""
+    nodes = [edge[end] for edge in edges for end in ("a", "b")]
+    for edge in edges:
+        reason = edge.get("reason") or edge.get("outcome") or {}
+        nodes += reason.get("witness", [])
+    return nodes
+
+
+def _edge(edge: Json, names: Names, outcome: Json | None = None) -> Json:
+    """One piece of evidence. `outcome` says what became of it where it did not simply hold."""
+    found: Json = {
+        "sentence": _sentence(edge, names, outcome or {}),
+        "a": names.identifier(edge["a"]),
+        "b": names.identifier(edge["b"]),
+        "kinds": edge["kinds"],
+        "assurance": edge["assurance"],
+        "first_seen_at": _time(edge["first_us"]),
+        "last_seen_at": _time(edge["last_hour_us"]),
+    }
+    if outcome:
+        found["outcome"] = outcome | {
+            "witness": [names.identifier(node) for node in outcome.get("witness", [])]
+        }
+    return found
+
+
+def _sentence(edge: Json, names: Names, outcome: Json) -> str:
+    said = ", ".join(KINDS.get(kind, kind) for kind in edge["kinds"]) or "said to be one"
+    text = f"{names.text(edge['a'])} and {names.text(edge['b'])}: {said}"
+    if first := _time(edge["first_us"]):
+        text += f", first {first}"
+    if not edge.get("joined", True):
+        text += "; only confirms what other evidence joined"
+    return text + _because(names, outcome)
+
+
+def _because(names: Names, outcome: Json) -> str:
+    """Why a piece of evidence joined nobody; empty where it did."""
+    rule = outcome.get("rule")
+    witness = " and ".join(names.text(node) for node in outcome.get("witness", []))
+    if rule == "limit":
+        limit, namespace = outcome["limit"], outcome["namespace"]
+        return f"; not believed: a profile has at most {limit} {namespace}, and {witness} are two"
+    if rule == "cannot_link":
+        return f"; not believed: an operator parted {witness}"
+    if rule == "hull_nodes_max":
+        return f"; not believed: a person has at most {outcome['limit']} identifiers"
+    if rule == "shared":
+        return "; joins nobody: one of them is shared by several people"
+    return ""
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else isoformat(time_us)

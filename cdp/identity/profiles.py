@@ -14,12 +14,13 @@ import msgspec
 from cdp.domain.identifier import NAMESPACE_CODE, parse_profile_id
 from cdp.domain.profile import Fragment, ProfileView, fold
 from cdp.errors import Overloaded
+from cdp.identity.evidence import first_seen
 from cdp.identity.fragments import decode_fragment, group_node
 from cdp.identity.identifiers import external_identifier
 from cdp.identity.rows import decode_identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cdp._matcher import Resolver
     from cdp.domain.identifier import Identifier
@@ -44,11 +45,17 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """An identifier of a profile, with the first event that was stored under it, where one was."""
+    """An identifier of a profile.
+
+    `first_message` is the first event that was stored under it, where one was; an e-mail, for
+    one, is only ever named beside another identifier. `first_us` is when it was first named; None
+    for a shared identifier, which is not this profile's alone.
+    """
 
     node: bytes
     identifier: Identifier
     shared: bool
+    first_us: int | None
     first_message: tuple[int, str, str] | None  # event time, message id, source
 
 
@@ -109,9 +116,10 @@ class Profiles:
 
     def identifiers(self, profile: Profile) -> list[Known]:
         """What the person is known by, shared identifiers last, each by first use."""
+        first_us = first_seen(self, profile)
         shared = self.resolver.shared_neighbours(profile.profile_id)
-        known = self._known(profile.members, shared=False) + self._known(shared, shared=True)
-        return sorted(known, key=_by_use)
+        known = self._known(profile.members, first_us, shared=False)
+        return sorted(known + self._known(shared, {}, shared=True), key=_by_use)
 
     def values(self, nodes: Sequence[bytes]) -> dict[bytes, Identifier]:
         """The identifiers behind nodes. One that was erased is not in the answer."""
@@ -119,11 +127,13 @@ class Profiles:
         pairs = zip(nodes, rows, strict=True)
         return {node: decode_identifier(row) for node, row in pairs if row is not None}
 
-    def _known(self, nodes: Sequence[bytes], *, shared: bool) -> list[Known]:
+    def _known(
+        self, nodes: Sequence[bytes], first_us: Mapping[bytes, int], *, shared: bool
+    ) -> list[Known]:
         fragments = self._store.get_many("fragments", nodes)
         values = self.values(nodes)
         return [
-            Known(node, values[node], shared, _first_message(row))
+            Known(node, values[node], shared, first_us.get(node), _first_message(row))
             for node, row in zip(nodes, fragments, strict=True)
             if node in values
         ]
@@ -133,13 +143,6 @@ def _first_message(row: bytes | None) -> tuple[int, str, str] | None:
     return None if row is None else decode_fragment(row).first_message
 
 
-def _by_use(known: Known) -> tuple[bool, bool, int, str, str]:
-    first = known.first_message
+def _by_use(known: Known) -> tuple[bool, int, str, str]:
     identifier = known.identifier
-    return (
-        known.shared,
-        first is None,
-        first[0] if first else 0,
-        identifier.namespace,
-        identifier.value,
-    )
+    return (known.shared, known.first_us or 0, identifier.namespace, identifier.value)

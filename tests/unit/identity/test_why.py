@@ -126,3 +126,73 @@ def test_every_kind_of_change_has_its_sentence(kind, expected):
     log.publish()
     chain = Why(world.events, log, world.profiles, lambda offset: []).event(0)
     assert expected in chain["sentences"]
+
+
+def kept(edges):
+    return [edge["sentence"] for edge in edges]
+
+
+def test_what_made_a_profile_is_told_in_sentences_and_an_aliass_guess_is_not():
+    world = World().feed(
+        [
+            event(1, "identify", anonymous_id="a1", user_id="u1", traits={"email": "one@b.test"}),
+            event(2, "alias", user_id="u9", previous_id="u1"),
+        ]
+    )
+    found = why(world).profile(world.profiles.find("user_id", "u1"))
+    assert [(one["namespace"], one["value"]) for one in found["identifiers"]] == [
+        ("anonymous_id", "a1"),
+        ("email", "one@b.test"),
+        ("user_id", "u1"),
+        ("user_id", "u9"),
+    ]
+    sentences = kept(found["evidence"]["accepted"])
+    assert len(sentences) == 3
+    assert sorted(sentence.split(": ", 1)[1] for sentence in sentences) == [
+        "declared to be one person by an alias call, first 2023-11-14T22:13:22.000Z",
+        "named together by an identify call, first 2023-11-14T22:13:21.000Z",
+        "named together by an identify call, first 2023-11-14T22:13:21.000Z",
+    ]
+    assert "identifier " not in " ".join(sentences), "every node has its identifier"
+
+
+def test_what_was_not_believed_is_told_with_its_reason():
+    world = World().feed(
+        [
+            event(1, "identify", user_id="u1", traits={"email": "one@b.test"}),
+            event(2, "identify", user_id="u2", traits={"email": "one@b.test"}),
+        ]
+    )
+    one, two = (world.profiles.find("user_id", value) for value in ("u1", "u2"))
+    assert one.profile_id != two.profile_id
+    (sentence,) = kept(why(world).profile(one)["evidence"]["suppressed"])
+    assert sentence.startswith(
+        ("user_id u2 and email one@b.test", "email one@b.test and user_id u2")
+    )
+    assert "not believed: a profile has at most 1 user_id, and user_id u" in sentence
+    found = why(world).two(one.profile_id, two.profile_id)
+    assert (found["one_profile"], found["reason"]) == (False, "a link between them was refused")
+    assert any("not believed" in sentence for sentence in kept(found["path"]))
+
+
+def test_two_who_met_on_a_shared_device_are_told_so():
+    world = World().feed(
+        [
+            event(1, user_id="ann", anonymous_id="tablet"),
+            event(2, user_id="bob", anonymous_id="tablet"),
+        ]
+    )
+    ann, bob = (world.profiles.find("user_id", value) for value in ("ann", "bob"))
+    found = why(world).two(ann.profile_id, bob.profile_id)
+    assert found["reason"] == "they meet only at a shared or crowded identifier"
+    assert [one["value"] for one in found["shared"]] == ["tablet"]
+    assert all("one of them is shared" in sentence for sentence in kept(found["path"]))
+    (shared,) = why(world).profile(ann)["evidence"]["shared"]
+    assert (shared["namespace"], shared["value"]) == ("anonymous_id", "tablet")
+
+
+def test_two_who_never_met_are_told_so():
+    world = World().feed([event(1, user_id="u1"), event(2, user_id="u2")])
+    one, two = (world.profiles.find("user_id", value) for value in ("u1", "u2"))
+    assert why(world).two(one.profile_id, two.profile_id)["reason"] == "no evidence connects them"
+    assert why(world).two(one.profile_id, one.profile_id)["one_profile"] is True
