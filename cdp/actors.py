@@ -138,7 +138,8 @@ class Supervisor:
     async def _keep_running(self, actor: Actor) -> None:
         crashes: deque[float] = deque()
         try:
-            while not await self._finished(actor, crashes):
+            # Not polling: it is the actor that runs in the condition, and the sleep its back-off.
+            while not await self._finished(actor, crashes):  # noqa: ASYNC110
                 await trio.sleep(actor.restart.backoff_s(len(crashes)))
         finally:
             _end_feeds(actor)

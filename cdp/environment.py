@@ -8,15 +8,15 @@ virtual time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from cdp.clock import Clock
 
 if TYPE_CHECKING:
+    from cdp.clock import Clock
+    from random import Random
+    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Sequence
     import httpx
     import trio
 

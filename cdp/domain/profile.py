@@ -8,10 +8,12 @@ idempotent per event (the fold applies each event once), so arrival order never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class TraitValue(msgspec.Struct, array_like=True, gc=False, frozen=True):
