@@ -11,14 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-
 if TYPE_CHECKING:
-    from cdp.clock import Clock
-    from random import Random
-    from pathlib import Path
     from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+    from random import Random
+
     import httpx
     import trio
+
+    from cdp.clock import Clock
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ idempotent per event (the fold applies each event once), so arrival order never 
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
