@@ -46,9 +46,11 @@ def evidence(profiles: Profiles, profile: Profile) -> Json:
     suppressed = [edge for edge in found["suppressed"] if not hidden & {edge["a"], edge["b"]}]
     names = Names(profiles, [*_ends([*accepted, *suppressed]), *found["shared_neighbours"]])
     return {
+        "shared": found["shared"],
+        "crowded": found["crowded"],
         "accepted": [_edge(edge, names) for edge in accepted],
-        "suppressed": [_edge(edge, names, edge["reason"]) for edge in suppressed],
-        "shared": [names.identifier(node) for node in found["shared_neighbours"]],
+        "suppressed": [_edge(edge, names, "reason") for edge in suppressed],
+        "shared_neighbours": [names.identifier(node) for node in found["shared_neighbours"]],
     }
 
 
@@ -76,7 +78,7 @@ def why_not(profiles: Profiles, a: bytes, b: bytes) -> Json:
         "one_profile": found["one_profile"],
         "reason": found["reason"],
         "shared": [names.identifier(node) for node in shared],
-        "path": [_edge(step, names, step["outcome"] or {}) for step in found["path"]],
+        "path": [_edge(step, names, "outcome") for step in found["path"]],
     }
 
 
@@ -116,21 +118,19 @@ def _ends(edges: list[Json]) -> list[str]:
     return nodes
 
 
-def _edge(edge: Json, names: Names, outcome: Json | None = None) -> Json:
-    """One piece of evidence. `outcome` says what became of it where it did not simply hold."""
-    found: Json = {
-        "sentence": _sentence(edge, names, outcome or {}),
+def _edge(edge: Json, names: Names, told: str | None = None) -> Json:
+    """One piece of evidence. `told` is the key of what became of it, where that is part of it."""
+    found = {name: value for name, value in edge.items() if name != "sources"}
+    outcome: Json = (edge[told] if told else None) or {}
+    found |= {
+        "sentence": _sentence(edge, names, outcome),
         "a": names.identifier(edge["a"]),
         "b": names.identifier(edge["b"]),
-        "kinds": edge["kinds"],
-        "assurance": edge["assurance"],
         "first_seen_at": _time(edge["first_us"]),
-        "last_seen_at": _time(edge["last_hour_us"]),
     }
-    if outcome:
-        found["outcome"] = outcome | {
-            "witness": [names.identifier(node) for node in outcome.get("witness", [])]
-        }
+    if told and outcome:
+        witness = [names.identifier(node) for node in outcome.get("witness", [])]
+        found[told] = outcome | {"witness": witness}
     return found
 
 

@@ -187,7 +187,7 @@ def test_two_who_met_on_a_shared_device_are_told_so():
     assert found["reason"] == "they meet only at a shared or crowded identifier"
     assert [one["value"] for one in found["shared"]] == ["tablet"]
     assert all("one of them is shared" in sentence for sentence in kept(found["path"]))
-    (shared,) = why(world).profile(ann)["evidence"]["shared"]
+    (shared,) = why(world).profile(ann)["evidence"]["shared_neighbours"]
     assert (shared["namespace"], shared["value"]) == ("anonymous_id", "tablet")
 
 
