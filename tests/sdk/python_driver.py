@@ -10,6 +10,7 @@ import importlib
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ def purchase(client: Any, tag: str) -> int:
     client.page(anonymous_id=device, category="Shop", name="Coffee", properties={"step": 1})
     client.track(anonymous_id=device, event="Product Viewed", properties={"step": 2, "sku": "C-1"})
     client.track(anonymous_id=device, event="Product Added", properties={"step": 3, "sku": "C-1"})
+    time.sleep(0.05)  # nobody signs up in the millisecond of their first visit
     traits = {"email": f"{tag}@shop.example", "name": "Zoë Grün ☕", "address": {"city": "Köln"}}
     client.identify(person, traits, anonymous_id=device)
     order = {"step": 5, "revenue": 14.99, "currency": "EUR", "coupon": None}
@@ -34,7 +36,9 @@ def purchase(client: Any, tag: str) -> int:
     client.screen(person, "Account", "Orders", {"step": 6})
     client.group(person, f"{tag}-company", {"name": "Initech", "employees": 329})
     past = datetime(2024, 1, 1, 12, tzinfo=UTC)
-    client.track(person, "Newsletter Opened", {"step": 8}, timestamp=past)
+    client.track(
+        anonymous_id=device, event="Newsletter Opened", properties={"step": 8}, timestamp=past
+    )
     return 10
 
 

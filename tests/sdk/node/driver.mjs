@@ -14,11 +14,12 @@ const device = `${tag}-device`
 const person = `${tag}-person`
 
 const stories = {
-  purchase () {
+  async purchase () {
     analytics.page({ anonymousId: device, name: 'Home', properties: { step: 0 } })
     analytics.page({ anonymousId: device, category: 'Shop', name: 'Coffee', properties: { step: 1 } })
     analytics.track({ anonymousId: device, event: 'Product Viewed', properties: { step: 2, sku: 'C-1' } })
     analytics.track({ anonymousId: device, event: 'Product Added', properties: { step: 3, sku: 'C-1' } })
+    await new Promise((resolve) => setTimeout(resolve, 50)) // nobody signs up at their first sight
     analytics.identify({
       userId: person,
       anonymousId: device,
@@ -31,7 +32,7 @@ const stories = {
     analytics.screen({ userId: person, category: 'Account', name: 'Orders', properties: { step: 6 } })
     analytics.group({ userId: person, groupId: `${tag}-company`, traits: { name: 'Initech', employees: 329 } })
     analytics.track({
-      userId: person, event: 'Newsletter Opened', properties: { step: 8 }, timestamp: new Date('2024-01-01T12:00:00Z')
+      anonymousId: device, event: 'Newsletter Opened', properties: { step: 8 }, timestamp: new Date('2024-01-01T12:00:00Z')
     })
     return 10
   },
@@ -60,6 +61,6 @@ const stories = {
   }
 }
 
-const calls = stories[order.story]()
+const calls = await stories[order.story]()
 await analytics.closeAndFlush({ timeout: 60_000 })
 console.log(JSON.stringify({ calls, errors }))
