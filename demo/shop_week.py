@@ -75,7 +75,12 @@ def play(stage: Stage, calls: list[Call]) -> None:
     monday = today - timedelta(days=len(DAYS))
     failures: list[str] = []
     clients = {
-        source: Client(key, host=stage.gateway, on_error=lambda e, _: failures.append(str(e)))
+        source: Client(
+            key,
+            host=stage.gateway,
+            on_error=lambda error, _: failures.append(str(error)),
+            upload_interval=0.05,  # a demo has no time for the half second of the default
+        )
         for source, key in KEYS.items()
     }
     for day in DAYS:

@@ -9,12 +9,12 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cdp.cli.control import names_a_profile, open_control, profile_address
-from cdp.cli.profile import value_text
 from cdp.cli.shell import EXIT_OK, Arguments, Shell
 from cdp.delivery.gate import REASONS
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
 NAME: Final = "why"
 SUMMARY: Final = "why is it so: an event's way, or what made a person one"
@@ -27,8 +27,8 @@ examples:
   cdp why 4f1e… --profile                       a profile id, where it could be a messageId too
 """
 
+_LINES_MAX: Final = 50
 _STYLES: Final = {"delivered": "green", "filtered": "yellow", "dead": "red", "pending": "cyan"}
-_ITEMS_MAX: Final = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ async def main(arguments: Arguments, shell: Shell) -> int:
             if arguments.other:
                 path += f"/not/{profile_address(arguments.other)}"
             answer = await control.get(path)
-            tree = person_tree(answer)
+            tree = apart_tree(answer) if arguments.other else person_tree(answer)
         else:
             answer = await control.get(f"/v1/why/event/{quote(arguments.what, safe='')}")
             tree = event_tree(arguments.what, answer)
@@ -79,45 +79,41 @@ def event_tree(message_id: str, answer: dict[str, Any]) -> Tree:
 
 
 def person_tree(answer: dict[str, Any]) -> Tree:
-    """What made a person one, or keeps two apart."""
-    head = f"profile {answer['profile_id']}" if "profile_id" in answer else "these two"
-    tree = Tree(Text(head, "bold"))
-    for name, value in answer.items():
-        if name in ("profile_id",):
-            continue
-        if name == "evidence" and isinstance(value, dict):
-            for inner, part in value.items():
-                _grow(tree, inner, part)
-        else:
-            _grow(tree, name, value)
+    """Why identifiers are one person, and what else was seen and not believed."""
+    evidence = answer["evidence"]
+    tree = Tree(Text(f"profile {answer['profile_id']}, {answer['state']}", "bold"))
+    if evidence["shared"]:
+        tree.add(Text("the identifier that was asked for is shared: it joins nobody", "yellow"))
+    if evidence["crowded"]:
+        tree.add(Text("it was seen with too many others to join anybody", "yellow"))
+    _branch(tree, "known as", map(_name, answer["identifiers"]))
+    _branch(tree, "because", (edge["sentence"] for edge in evidence["accepted"]))
+    _branch(tree, "not believed", (edge["sentence"] for edge in evidence["suppressed"]))
+    _branch(tree, "seen with, but shared by several", map(_name, evidence["shared_neighbours"]))
     return tree
 
 
-def _grow(tree: Tree, name: str, value: Any) -> None:
-    """Adds a named part of an answer: lists as branches, the rest on one line."""
-    label = name.replace("_", " ")
-    if isinstance(value, list):
-        if not value:
-            return
-        branch = tree.add(f"{label} ({len(value)})")
-        for item in value[:_ITEMS_MAX]:
-            branch.add(Text(_item(item)))
-        if len(value) > _ITEMS_MAX:
-            branch.add(f"and {len(value) - _ITEMS_MAX} more: --json shows all")
-    else:
-        tree.add(Text(f"{label}: ", "dim") + Text(_item(value)))
+def apart_tree(answer: dict[str, Any]) -> Tree:
+    """Why two identifiers are not one person."""
+    tree = Tree(Text(answer["reason"], "bold"))
+    _branch(tree, "the nearest they come", (edge["sentence"] for edge in answer["path"]))
+    _branch(tree, "shared by several", map(_name, answer["shared"]))
+    return tree
 
 
-def _item(item: Any) -> str:
-    """One piece of evidence on one line: its sentence where it has one."""
-    if not isinstance(item, dict):
-        return value_text(item)
-    if "sentence" in item:
-        return str(item["sentence"])
-    if item.keys() <= {"node", "namespace", "value"} and "value" in item:
-        return f"{item['namespace']} {item['value']}"
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_item(value)}"
-        for name, value in item.items()
-        if value not in (None, "", [], {})
-    )
+def _branch(tree: Tree, title: str, lines: Iterable[str]) -> None:
+    shown = list(lines)
+    if not shown:
+        return
+    branch = tree.add(Text(title, "dim"))
+    for line in shown[:_LINES_MAX]:
+        branch.add(Text(line))
+    if len(shown) > _LINES_MAX:
+        branch.add(Text(f"and {len(shown) - _LINES_MAX} more; --json shows all", "dim"))
+
+
+def _name(identifier: dict[str, Any]) -> str:
+    """An identifier as people know it; one that is no longer stored by its node."""
+    if "namespace" in identifier:
+        return f"{identifier['namespace']} {identifier['value']}"
+    return f"identifier {identifier['node'][:8]}…"

@@ -4,7 +4,7 @@ import pytest
 from terminal import Daemon, cdp, listing
 
 from cdp.cli.control import names_a_profile, profile_address
-from cdp.cli.why import event_tree
+from cdp.cli.why import apart_tree, event_tree, person_tree
 
 ID = "5bb0" * 8
 ADA = {
@@ -168,34 +168,75 @@ def test_an_event_without_deliveries_has_no_branch_for_them():
 WHY_PERSON = {
     "profile_id": ID,
     "state": "identified",
-    "identifiers": [{"namespace": "email", "value": "ada@example.com"}],
+    "shared": False,
+    "identifiers": [{"namespace": "user_id", "value": "42"}],
     "evidence": {
-        "accepted": [
-            {
-                "a": {"node": "00", "namespace": "user_id", "value": "42"},
-                "b": {"node": "01", "namespace": "anonymous_id", "value": "phone-1"},
-                "kind": "identify",
-                "limit": None,
-            }
+        "shared": False,
+        "crowded": False,
+        "accepted": [{"sentence": "user_id 42 and anonymous_id phone: named together"}],
+        "suppressed": [{"sentence": "anonymous_id phone and user_id 7: not believed"}],
+        "shared_neighbours": [
+            {"node": "ab" * 16},
+            {"node": "cd" * 16, "namespace": "anonymous_id", "value": "tablet"},
         ],
-        "suppressed": [],
     },
 }
 
 
-def test_why_person_shows_the_evidence_between_identifiers(tmp_path):
+def tree_lines(text):
+    return [line.strip("│├└─ ") for line in text.splitlines()]
+
+
+def test_why_person_says_what_joined_and_what_was_not_believed(tmp_path):
     daemon = Daemon({("GET", "/v1/why/profile/user_id:42"): WHY_PERSON})
     ran = cdp(tmp_path, "why", "user_id:42", daemon=daemon)
-    assert "email ada@example.com" in ran.out
-    assert "a user_id 42, b anonymous_id phone-1, kind identify" in ran.out
-    assert "suppressed" not in ran.out
+    assert tree_lines(ran.out) == [
+        f"profile {ID}, identified",
+        "known as",
+        "user_id 42",
+        "because",
+        "user_id 42 and anonymous_id phone: named together",
+        "not believed",
+        "anonymous_id phone and user_id 7: not believed",
+        "seen with, but shared by several",
+        "identifier abababab…",
+        "anonymous_id tablet",
+    ]
 
 
-def test_why_not_asks_about_two(tmp_path):
+def test_a_shared_identifier_is_said_to_be(tmp_path):
+    evidence = {**WHY_PERSON["evidence"], "shared": True, "crowded": True, "accepted": []}
+    tree = person_tree({**WHY_PERSON, "evidence": evidence})
+    first, second, *_ = [str(branch.label) for branch in tree.children]
+    assert "is shared: it joins nobody" in first
+    assert "too many others" in second
+
+
+def test_long_evidence_is_cut_and_says_so():
+    many = [{"sentence": f"sentence {number}"} for number in range(60)]
+    tree = apart_tree({"reason": "far apart", "path": many, "shared": []})
+    (branch,) = tree.children
+    assert len(branch.children) == 51
+    assert str(branch.children[-1].label) == "and 10 more; --json shows all"
+
+
+def test_why_not_shows_how_near_they_come(tmp_path):
     path = "/v1/why/profile/user_id:42/not/email:x%40y.z"
-    answer = {"one_profile": False, "sentences": ["nothing connects them"]}
+    step = {"sentence": "user_id 42 and anonymous_id tablet: joins nobody"}
+    answer = {
+        "one_profile": False,
+        "reason": "they meet only at a shared or crowded identifier",
+        "path": [step],
+        "shared": [{"node": "ab", "namespace": "anonymous_id", "value": "tablet"}],
+    }
     ran = cdp(tmp_path, "why", "42", "--not", "x@y.z", daemon=Daemon({("GET", path): answer}))
-    assert "nothing connects them" in ran.out
+    assert tree_lines(ran.out) == [
+        "they meet only at a shared or crowded identifier",
+        "the nearest they come",
+        "user_id 42 and anonymous_id tablet: joins nobody",
+        "shared by several",
+        "anonymous_id tablet",
+    ]
 
 
 def test_what_it_is_can_be_said_where_it_is_ambiguous(tmp_path):
