@@ -2,7 +2,7 @@ from itertools import permutations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp.domain.event import Event, encode_event
@@ -93,6 +93,8 @@ EVENTS = st.lists(
 )
 
 
+@pytest.mark.slow
+@settings(deadline=None)
 @given(EVENTS, st.randoms(use_true_random=False), st.integers(1, 4))
 def test_a_fragment_is_the_same_in_any_order_of_arrival_also_at_its_limits(drawn, rng, limit):
     events = [

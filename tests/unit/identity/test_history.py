@@ -24,6 +24,7 @@ async def paged(world, profile, **asked):
         after = page.next
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.integers(1, 4), st.booleans(), st.integers(1, 3), st.integers(1, 3))
 async def test_pages_of_any_size_make_the_whole_history(
@@ -42,6 +43,7 @@ async def test_pages_of_any_size_make_the_whole_history(
             assert found == (whole[::-1] if newest_first else whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(histories())
 async def test_every_event_is_in_one_history_or_on_a_shared_device_with_nobody(events):
@@ -62,6 +64,7 @@ async def test_every_event_is_in_one_history_or_on_a_shared_device_with_nobody(e
         assert not change.leaf or world.resolver.is_shared(change.leaf)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(histories())
 async def test_as_of_now_is_the_profile(events):
@@ -74,6 +77,7 @@ async def test_as_of_now_is_the_profile(events):
         assert earlier.nodes <= set(profile.members)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.integers(0, 10))
 async def test_as_of_a_time_is_the_fold_of_what_had_happened_by_then(events, twenty_minutes):

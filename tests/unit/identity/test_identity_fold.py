@@ -146,6 +146,7 @@ def test_an_event_on_a_shared_tablet_long_before_any_sign_in_is_nobodys():
     assert world.resolved()[-1].leaf == node(world, "anonymous_id", "tablet")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(histories(), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_people_are_the_same_in_whatever_order_events_arrive(events, rng, batch_max):
@@ -156,6 +157,7 @@ def test_people_are_the_same_in_whatever_order_events_arrive(events, rng, batch_
     assert shuffled.resolver.digest() == straight.resolver.digest()
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(histories(), st.integers(1, 5), st.integers(1, 5))
 def test_replay_from_the_first_event_writes_the_same_bytes(events, batch_max, other_batch_max):
@@ -165,6 +167,7 @@ def test_replay_from_the_first_event_writes_the_same_bytes(events, batch_max, ot
     assert again.decisions() == first.decisions()
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(histories(), st.integers(1, 4), st.integers(0, 4))
 def test_a_crash_between_step_and_write_leaves_no_trace(events, batch_max, crash_after):

@@ -18,6 +18,8 @@ def sentences(world, offset):
     return why(world).event(offset)["sentences"]
 
 
+@pytest.mark.slow
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), max_size=60), st.integers(1, 40))
 def test_the_changes_of_an_event_are_found_among_any_blocks(events, block):
     store = MemoryStore()
@@ -35,6 +37,7 @@ def test_the_changes_of_an_event_are_found_among_any_blocks(events, block):
         assert caused_by(log, cause) == [c for c in made if c.cause_offset == cause]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(histories(), st.integers(1, 5))
 def test_every_accepted_event_has_a_chain_that_ends_in_a_decision(events, batch_max):
