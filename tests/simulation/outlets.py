@@ -6,6 +6,7 @@ with silence. The plugin is an ordinary destination; half of them go through htt
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -85,7 +86,7 @@ class Outlet:
 
     async def _decide(self, seen: list[Sighting]) -> Sequence[Outcome]:
         o, rng = self.options, self._rng
-        fate = 1.0 if self._world.healed else rng.random()
+        fate = math.inf if self._world.healed else rng.random()
         if self._is_out():
             await trio.sleep(rng.uniform(0, 1))
             return [Retry("unavailable")] * len(seen)

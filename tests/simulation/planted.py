@@ -339,3 +339,15 @@ BUGS: Final[dict[str, Callable[[], Any]]] = {
         sleep_with_the_log_unread,
     )
 }
+
+# Worlds in which a bug shows that needs a rare company: little room, and merge after merge.
+WORLDS: Final[dict[str, dict[str, Any]]] = {
+    "sleep_with_the_log_unread": {
+        "pending_max": 2,
+        "people": 1,
+        "devices_each": 6,
+        "reordered": 1.0,
+        "batch_events_max": 20,
+        "fold_batch_max": 1_024,
+    }
+}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.simulation.planted import BUGS
+from tests.simulation.planted import BUGS, WORLDS
 from tests.simulation.world import run_world
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def first_seed(bug: str, seeds: int = SEEDS_PER_BUG) -> tuple[int, str] | None:
     for seed in range(seeds):
         with BUGS[bug]():
             try:
-                world = run_world(seed)
+                world = run_world(seed, **WORLDS.get(bug, {}))
             except Exception as error:
                 return seed, f"{type(error).__name__}"
         if world.offences:

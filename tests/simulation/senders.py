@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import math
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -119,7 +120,7 @@ class Sender:
         stream, self._stream = self._stream or self._world.network.connect(PORT), None
         if stream is None:
             return None
-        fate = 1.0 if self._world.healed else self._rng.random()
+        fate = math.inf if self._world.healed else self._rng.random()
         answer: Answer | None = None
         with trio.move_on_after(self._options.client_timeout_s):
             try:
