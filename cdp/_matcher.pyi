@@ -41,7 +41,7 @@ class Resolution:
 class Resolver:
     """Deterministic profiles as a pure function of the evidence set and the rules."""
 
-    def __init__(self, key: bytes, rules: str) -> None:
+    def __new__(cls, key: bytes, rules: str) -> Resolver:
         """`key`: 16 to 64 bytes; `rules`: JSON, see matcher_rs/core/src/rules.rs. Raises ValueError."""
 
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
