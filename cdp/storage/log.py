@@ -107,16 +107,18 @@ class Log:
         return first
 
     def read(self, offset: int, limit: int) -> list[Entry]:
-        """Up to about `limit` records at or after `offset` (whole blocks), in order."""
+        """Up to about `limit` published records at or after `offset` (whole blocks), in order."""
         found: list[Entry] = []
         wanted_blocks = max(_READ_BLOCKS_MIN, limit // BLOCK_RECORDS)
-        while len(found) < limit and offset < self._head:
+        while len(found) < limit and offset < self._published:
             blocks = self._blocks_from(offset, min(wanted_blocks, _READ_BLOCKS_MAX))
             if not blocks:
                 break
             for block in blocks:
-                if len(found) >= limit:
-                    break
+                # What is written and not published may not be on disk: a reader that acts on
+                # it could tell the world of an event that a power cut takes back.
+                if len(found) >= limit or block[0].offset >= self._published:
+                    return found
                 found += block if block[0].offset >= offset else block[offset - block[0].offset :]
             offset = found[-1].offset + 1
             wanted_blocks *= 2

@@ -223,6 +223,18 @@ async def test_waiting_ends_at_publication_not_at_the_append(store, autojump_clo
     assert seen == [2.0, 2.0]
 
 
+async def test_what_is_written_and_not_published_is_not_read(store):
+    log = Log(store, "events")
+    append(store, log, b"on disk")
+    batch = store.batch()
+    log.append(batch, [b"not yet"])
+    store.write(batch)
+    assert log.read(0, 10) == [Entry(0, b"on disk")]
+    assert log.read(1, 10) == []
+    log.publish()
+    assert log.read(1, 10) == [Entry(1, b"not yet")]
+
+
 async def test_truncation_forgets_only_whole_blocks(store):
     log = Log(store, "events")
     for number in range(3):
