@@ -15,6 +15,7 @@ from cdp.delivery.outcomes import explain_event
 from cdp.delivery.owed import end_of, prefix_of
 from cdp.domain.event import Event, decode_event
 from cdp.ingestion.accounts import read_counts
+from cdp.ingestion.rejected import list_rejected
 from cdp.storage.log import Cursors, Log
 from cdp.storage.verify import verify
 from tests.simulation import refold
@@ -191,11 +192,15 @@ def _check_content(world: World, event: Event, body: dict[str, Any]) -> None:
 
 def _check_source_counts(world: World, events: dict[int, Event]) -> None:
     stored = Counter(event.source for event in events.values())
+    rows = [row.event for row in list_rejected(world.store, limit=10**6)]
+    kept = Counter(row.source for row in rows)
     for source in ("source0", "source1"):
         counts = read_counts(world.store, source)
-        world.check(
-            counts.accepted == stored[source], "I9 a source's accepted count is off", source, counts
-        )
+        right = (counts.accepted, counts.rejected) == (stored[source], kept[source])
+        world.check(right, "I9 the counts of a source are off", source, counts, stored, kept)
+    ids = {row.message_id for row in rows} | {event.message_id for event in events.values()}
+    gone = [message_id for message_id in world.turned_down if message_id not in ids]
+    world.check(not gone, "a rejected event is neither kept nor repaired", gone)
 
 
 def _check_ends(world: World, name: str, events: dict[int, Event]) -> dict[str, str]:

@@ -131,3 +131,9 @@ class Daemon:
         except (DestinationUnknown, ReplayRefused) as refusal:
             return type(refusal).__name__
         return "started"
+
+    async def repair(self, row_id: str, body: dict[str, Any]) -> str:
+        """Sends a rejected event again, corrected."""
+        assert self._running is not None, "only a running daemon is asked"
+        done = await self._running.operations.resubmit(row_id, body)
+        return str(done["outcome"])

@@ -84,6 +84,7 @@ class Options:
     # operators
     redrives: int
     replays: int
+    repairs: int  # of rejected events
     # limits of the daemon
     fold_batch_max: int
     pending_max: int
@@ -138,6 +139,7 @@ def draw(seed: int) -> Options:
         consent_changes_at_s=rng.choice((None, rng.random() * duration_s)),
         redrives=rng.choice((0, 1, 2)),
         replays=rng.choice((0, 0, 1)),
+        repairs=rng.choice((0, 1, 3)),
         fold_batch_max=rng.choice((1, 7, 64, 1_024)),
         pending_max=rng.choice((1, 2, 8, 1_000)),
         attempts_max=rng.choice((1, 3, 50)),

@@ -23,7 +23,8 @@ import trio.testing
 from cdp.actors import ActorGaveUp
 from cdp.clock import SECOND_US
 from cdp.environment import Environment
-from cdp.errors import StorageError
+from cdp.errors import Overloaded, StorageError
+from cdp.ingestion.rejected import list_rejected
 from tests.simulation import checkers
 from tests.simulation.daemon import Daemon
 from tests.simulation.disk import Crash, SimDisk
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from cdp.ingestion.rejected import Listed
     from cdp.storage.memory import MemoryStore
 
 HEALED_S_MAX: Final = 24 * 3_600.0  # within which everything that is owed must have ended
@@ -86,6 +88,7 @@ class World:
         self.story = Story(options)
         self.messages = {m.message_id: m for m in self.story.messages if m.message_id}
         self.acknowledged: dict[str, float] = {}
+        self.turned_down: list[str] = []  # answered 200, and rejected
         self.delivery_ids: dict[tuple[str, str | None], str] = {}  # by outlet and message
         self.taken_in: dict[
             tuple[str, str], int
@@ -138,6 +141,7 @@ class World:
     def answered(self, source: str, messages: list[Message], answer: Answer) -> None:
         """A sender read a 200."""
         good = [message.message_id for message in messages if message.good]
+        self.turned_down += [m.message_id for m in messages if not m.good and m.message_id]
         self.record("answered", source, tuple(good))
         for message_id in good:
             assert message_id is not None
@@ -264,24 +268,39 @@ class World:
             self.disk.full = False
 
     async def operate(self) -> None:
-        """What operators do: redrive dead letters, replay a stretch of the log."""
+        """What operators do: redrive dead letters, replay a stretch of the log, repair events."""
         o, rng = self.options, Random(f"operator {self.options.seed}")
-        names = sorted(self.outlets)
-        acts = ["redrive"] * o.redrives + ["replay"] * o.replays
-        times = sorted((rng.uniform(0, o.duration_s), act) for act in acts)
-        for at_s, act in times:
+        acts = ["redrive"] * o.redrives + ["replay"] * o.replays + ["repair"] * o.repairs
+        for at_s, act in sorted((rng.uniform(0, o.duration_s), act) for act in acts):
             await trio.sleep_until(self.began_s + at_s)
-            name = rng.choice(names)
             if self.daemon is None or not self.daemon.ready:
                 continue
+            said: int | str = "no answer"
             try:
-                if act == "redrive":
-                    self.record(act, name, await self.daemon.redrive(name))
-                else:
-                    self.replayed.add(name)
-                    self.record(act, name, self.daemon.replay(name, rng.random()))
-            except (StorageError, Crash) as error:  # the operator sees an error, and looks again
-                self.record(act, name, type(error).__name__)
+                with trio.move_on_after(30):  # the daemon may end before it answers
+                    said = await self._act(self.daemon, act, rng)
+            except (StorageError, Overloaded, Crash) as error:  # an error is shown, and that is all
+                said = type(error).__name__
+            self.record("operator", act, said)
+
+    async def _act(self, daemon: Daemon, act: str, rng: Random) -> int | str:
+        name = rng.choice(sorted(self.outlets))
+        if act == "redrive":
+            return await daemon.redrive(name)
+        if act == "replay":
+            self.replayed.add(name)
+            return daemon.replay(name, rng.random())
+        rows = list_rejected(self.store, limit=1)
+        return await self._repair(daemon, rows[0]) if rows else "nothing to repair"
+
+    async def _repair(self, daemon: Daemon, row: Listed) -> str:
+        message_id = row.event.message_id or f"repaired-{row.id}"
+        body = {"type": "track", "event": "Repaired", "userId": "user-0", "messageId": message_id}
+        # Known before it is sent: whether it arrived is not known when no answer comes.
+        self.messages[message_id] = Message(trio.current_time(), 0, body, message_id, good=True)
+        said = await daemon.repair(row.id, body)
+        self.acknowledged.setdefault(message_id, trio.current_time())
+        return said
 
     async def observe(self) -> None:
         """Looks at the books while everything runs."""
