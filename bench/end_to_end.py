@@ -48,6 +48,7 @@ class Trial:
     seconds_until_last: float
     latencies_ns: array[int]
     cpu_s: float
+    loop_cpu_s: float
 
     def sustained(self, seconds: float) -> bool:
         """Whether it kept up: everything came, and the last soon after it was sent."""
@@ -84,6 +85,7 @@ class Bench:
             seconds_until_last=(last_ns - load.began_ns) / 1e9,
             latencies_ns=latencies,
             cpu_s=after.cpu_s - before.cpu_s,
+            loop_cpu_s=after.loop_cpu_s - before.loop_cpu_s,
         )
 
     def _arrivals(self, first: int, due_ns: array[int], skip: int) -> tuple[array[int], int]:
@@ -108,7 +110,8 @@ def highest_rate(bench: Bench, seconds: float, report: Report) -> float:
         report.notes.append(
             f"{rate:,.0f}/s {'kept up' if kept else 'fell behind'}: last event after "
             f"{trial.seconds_until_last:.2f} s of {seconds:g}, "
-            f"cpu {trial.cpu_s / trial.sent * 1e6:.1f} us an event"
+            f"cpu {trial.cpu_s / trial.sent * 1e6:.1f} us an event, "
+            f"{trial.loop_cpu_s / trial.sent * 1e6:.1f} of it on the loop"
         )
         low, high = (rate, high) if kept else (low, rate)
         rate = (low + high) / 2 if high else rate * 1.5
@@ -137,5 +140,6 @@ def run(options: Options) -> Report:
     report.add("event to webhook p99 at half", p99_ms, "ms", goal=1_000, more=False)
     report.add("lost", half.sent - half.arrived, "events", goal=0, more=False)
     report.add("daemon cpu per event at half", half.cpu_s / half.sent * 1e6, "us")
+    report.add("event loop cpu per event at half", half.loop_cpu_s / half.sent * 1e6, "us")
     report.add("daemon peak rss", peak.rss_bytes_peak / 2**20, "MiB")
     return report

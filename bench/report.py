@@ -53,9 +53,11 @@ class Report:
     def add_usage(self, before: Usage, after: Usage, *, events: int = 0) -> None:
         """Adds what the daemon used between two readings."""
         cpu_s = after.cpu_s - before.cpu_s
+        loop_cpu_s = after.loop_cpu_s - before.loop_cpu_s
         self.add("daemon cpu", cpu_s, "s")
         if events:
             self.add("daemon cpu per event", cpu_s / events * 1e6, "us")
+            self.add("event loop cpu per event", loop_cpu_s / events * 1e6, "us")
         self.add("daemon peak rss", after.rss_bytes_peak / 2**20, "MiB")
 
 
