@@ -5,6 +5,9 @@ BIN := .venv/bin
 RUST := $(shell find matcher_rs -name '*.rs' -o -name Cargo.toml) Cargo.toml $(wildcard Cargo.lock)
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 READY := .venv/ready
+# Where the machine has no Rust, one is fetched into .venv/rust (see the last rule).
+RUST_ENV := $(if $(shell command -v cargo),,.venv/rust.env)
+CARGO := $(if $(RUST_ENV),. ./$(RUST_ENV) && )cargo
 NODE_READY := tests/sdk/node/node_modules/.ready
 
 .PHONY: demo test check bench crash simulate build clean
@@ -13,7 +16,7 @@ demo: $(READY)                     ## a small shop's week, from a real SDK to tw
 	$(BIN)/python demo/shop_week.py $(DEMO)
 
 test: $(READY) $(NODE_READY)       ## every test; about ten minutes on two cores
-	cargo test --quiet --workspace --exclude matcher
+	$(CARGO) test --quiet --workspace --exclude matcher
 	$(BIN)/python -m pytest -q $(PYTEST)
 
 check: $(READY)                    ## format, lint, types, layers
@@ -22,8 +25,8 @@ check: $(READY)                    ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest cdp._matcher
 	$(BIN)/lint-imports
-	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 
 bench: $(READY)                    ## figures of every hot path: make bench SCENARIO="ingest_batch"
 	$(BIN)/python -m bench $(SCENARIO)
@@ -37,14 +40,22 @@ simulate: $(READY)                 ## one simulated world, by its seed: make sim
 build: $(READY)                    ## a wheel in target/wheels
 	$(BIN)/maturin build --release
 
-# The Rust toolchain, where it is missing, is fetched by the build backend itself.
-$(READY): pyproject.toml $(PLUGINS) $(RUST)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		-e plugins/cdp-destination-webhook -e 'plugins/cdp-destination-file[parquet]'
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+	$(PIP) --upgrade pip
+
+$(READY): pyproject.toml $(PLUGINS) $(RUST) $(RUST_ENV) | .venv/bin/python
+	$(if $(RUST_ENV),. ./$(RUST_ENV) && )$(PIP) -e '.[dev]'
+	$(PIP) -e plugins/cdp-destination-webhook -e 'plugins/cdp-destination-file[parquet]'
 	touch $@
+
+.venv/rust.env: | .venv/bin/python
+	$(PIP) puccinialin
+	$(BIN)/python -m puccinialin --location .venv/rust --info-json .venv/rust.json
+	$(BIN)/python -c "import json; env = json.load(open('.venv/rust.json'))['env']; \
+		print('\n'.join(f'export {name}=\"{value}\"' for name, value in env.items()))" > $@
 
 # The Node SDK of the end-to-end tests. Without Node those tests say that they were skipped, and why.
 $(NODE_READY): tests/sdk/node/package.json
