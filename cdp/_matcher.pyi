@@ -7,6 +7,21 @@ Namespaces are given by their code (`cdp.domain.identifier.NAMESPACE_CODE`). A n
 from collections.abc import Iterable, Sequence
 from typing import final
 
+__all__ = [
+    "KIND_ALIAS",
+    "KIND_CO_OCCUR",
+    "KIND_CRM_ROW",
+    "KIND_IDENTIFY",
+    "KIND_LOGIN",
+    "KIND_MANUAL_LINK",
+    "KIND_MANUAL_UNLINK",
+    "KIND_RETRACT",
+    "Observation",
+    "Resolution",
+    "Resolver",
+    "attribute",
+]
+
 # (time_us, kind, source, identifiers): the first identifier is the one the event is stored under.
 # kind: KIND_* below; source: ordinal of the source (bit 0..31 of the evidence's source set).
 Observation = tuple[int, int, int, Sequence[tuple[int, str]]]
@@ -18,7 +33,7 @@ KIND_LOGIN: int
 KIND_CRM_ROW: int
 KIND_MANUAL_LINK: int
 KIND_MANUAL_UNLINK: int  # cannot-link
-KIND_RETRACT: int
+KIND_RETRACT: int  # of what was said about the pair until its time, and later within that hour
 
 @final
 class Resolution:
@@ -28,13 +43,15 @@ class Resolution:
     #   leaf and profile id are b"" where no identifier was usable
     #   state: 0 anonymous, 1 transitioning, 2 identified
     #   shared: the leaf is a shared identifier: attribute by login interval (`attribute`)
-    #   rejected: [(position in identifiers, reason)] for blocked, invalid, role or disposable values
-    events: list[tuple[bytes, bytes, int, bool, list[tuple[int, str]]]]
+    #   rejected: (position in identifiers, reason); reasons are blocked, invalid, role,
+    #   disposable, toll_free, and namespace where none has the code
+    events: list[tuple[bytes, bytes, int, bool, Sequence[tuple[int, str]]]]
     # nodes seen for the first time: (node, namespace code, normalised value)
     new_identifiers: list[tuple[bytes, int, str]]
     # rows of the `identity` family to write in the same batch; None deletes
     records: list[tuple[bytes, bytes | None]]
     # (observation index, kind "merged" | "split" | "renamed", profile id, other profile id)
+    #   merged: took in the other; split: identifiers of it are the other's now; renamed: was it
     changes: list[tuple[int, str, bytes, bytes]]
 
 @final
@@ -42,7 +59,11 @@ class Resolver:
     """Deterministic profiles as a pure function of the evidence set and the rules."""
 
     def __new__(cls, key: bytes, rules: str) -> Resolver:
-        """`key`: 16 to 64 bytes; `rules`: JSON, see matcher_rs/core/src/rules.rs. Raises ValueError."""
+        """`key`: 16 to 64 bytes; `rules`: JSON, see matcher_rs/core/src/rules.rs.
+
+        Raises:
+            ValueError: the key or a rule cannot be used; the text says which and why.
+        """
 
     def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Takes stored rows, in any order and any number of calls, before the first `resolve`."""
@@ -56,7 +77,11 @@ class Resolver:
         """The current profile of a node, or of any profile id ever issued. None: never seen."""
 
     def members(self, profile: bytes) -> list[bytes]:
-        """The nodes of the profile that this node belongs to; empty where never seen."""
+        """The nodes of the profile that this node belongs to; empty where never seen.
+
+        Oldest first. The reading of an alias that no event used is left out where the other
+        reading was used.
+        """
 
     def state(self, profile: bytes) -> int: ...
     def is_shared(self, node: bytes) -> bool: ...
@@ -64,11 +89,17 @@ class Resolver:
         """Shared identifiers that members of this profile were seen with."""
 
     def explain(self, profile: bytes) -> str:
-        """JSON: members, accepted edges in the order they were accepted, suppressed edges with reason
-        and witness, shared neighbours. Nodes in hexadecimal."""
+        """What holds a profile together, and what was kept out of it.
+
+        JSON: members, accepted edges in the order they were accepted, suppressed edges with
+        reason and witness, shared neighbours. Nodes in hexadecimal.
+        """
 
     def why_not(self, a: bytes, b: bytes) -> str:
-        """JSON: why two nodes are not one profile: the evidence path and the edges suppressed on it."""
+        """Why two nodes are not one profile.
+
+        JSON: the path of evidence between them, and what became of each edge on it.
+        """
 
     def statistics(self) -> dict[str, int]:
         """nodes, edges, profiles, shared, suppressed, memory_bytes."""
@@ -77,7 +108,7 @@ class Resolver:
         """A hash of the canonical dump of evidence and result: equal for equal evidence sets."""
 
 def attribute(logins: Sequence[tuple[int, bytes]], time_us: int) -> tuple[bytes, str]:
-    """Who was on a shared device at a time: (user node or b"", rule "interval" | "session" | "none").
+    """Who was on a shared device at a time, and by which rule: interval, session or none.
 
-    `logins` are (time_us, user node) in time order.
+    `logins` are (time_us, user node) in time order. The person is b"" by the rule none.
     """

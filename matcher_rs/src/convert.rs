@@ -65,11 +65,19 @@ pub fn resolution_of(py: Python<'_>, done: matcher_core::Resolution) -> PyResult
     let events = PyList::empty(py);
     let mut start = 0;
     let nobody = PyBytes::new(py, b"");
+    let nothing = PyTuple::empty(py); // one for all: most events reject nothing
     for decided in &done.decided {
         let rejected = &done.rejected[start..decided.rejected_end];
         start = decided.rejected_end;
-        let rejected: Vec<_> = rejected.iter().map(|(place, why)| (*place, why.as_str())).collect();
+        let rejected = match rejected {
+            [] => nothing.clone(),
+            some => PyTuple::new(py, some.iter().map(|(place, why)| (*place, why.as_str())))?,
+        };
         let (leaf, profile) = match decided.leaf {
+            Some((leaf, profile)) if leaf == profile => {
+                let leaf = bytes(py, leaf);
+                (leaf.clone(), leaf)
+            }
             Some((leaf, profile)) => (bytes(py, leaf), bytes(py, profile)),
             None => (nobody.clone(), nobody.clone()),
         };

@@ -186,6 +186,7 @@ fn _matcher(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, kind) in kinds {
         module.add(name, kind as u8)?;
     }
+    module.add("Observation", module.py().get_type::<PyTuple>())?; // an alias of the stub
     module.add_class::<Resolver>()?;
     module.add_class::<Resolution>()?;
     module.add_function(wrap_pyfunction!(attribute, module)?)

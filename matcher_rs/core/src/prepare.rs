@@ -15,11 +15,13 @@ pub(crate) struct Use {
     pub(crate) key: Key,
     /// `NONE` until it was looked up and found.
     pub(crate) node: u32,
+    /// The edge of its pair; `NONE` until it was looked up and found.
+    pub(crate) edge: u32,
     pub(crate) namespace: u8,
     /// The canonical form of the address before it, and said of that rather than of the leaf.
     pub(crate) is_canonical: bool,
     /// Among the identifiers of the observation.
-    pub(crate) place: usize,
+    pub(crate) place: u32,
 }
 
 /// The uses of a batch.
@@ -31,12 +33,19 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     pub(crate) fn of(&mut self, observation: usize) -> &mut [Use] {
-        self.between(observation, observation)
+        let start = observation.checked_sub(1).map_or(0, |before| self.ends[before].0);
+        &mut self.uses[start..self.ends[observation].0]
     }
 
-    pub(crate) fn between(&mut self, first: usize, last: usize) -> &mut [Use] {
-        let start = first.checked_sub(1).map_or(0, |before| self.ends[before].0);
-        &mut self.uses[start..self.ends[last].0]
+    /// The uses of some observations, observation by observation.
+    pub(crate) fn each(&mut self, first: usize, last: usize) -> impl Iterator<Item = &mut [Use]> {
+        let mut start = first.checked_sub(1).map_or(0, |before| self.ends[before].0);
+        let mut rest = &mut self.uses[start..self.ends[last].0];
+        self.ends[first..=last].iter().map(move |(end, _)| {
+            let (uses, after) = std::mem::take(&mut rest).split_at_mut(end - start);
+            (start, rest) = (*end, after);
+            uses
+        })
     }
 
     pub(crate) fn rejected_end(&self, observation: usize) -> usize {
@@ -58,24 +67,24 @@ pub(crate) fn prepare(
     for (observation, observed) in batch.observed().iter().enumerate() {
         let start = prepared.uses.len();
         let places = batch.places(observation);
-        for (place, at) in places.clone().enumerate() {
+        for (place, at) in (0_u32..).zip(places.clone()) {
             let (namespace, text) = batch.named(at);
             let normal = match normalise(rules, namespace, text) {
                 Ok(normal) => normal,
                 Err(rejection) => {
-                    rejected.push((place, rejection));
+                    rejected.push((place as usize, rejection));
                     continue;
                 }
             };
             if observed.statement == Statement::Alias && prepared.uses.len() > start {
                 let leaf = prepared.uses[start].place;
-                if batch.named(places.start + leaf).1.trim() == normal {
+                if batch.named(places.start + leaf as usize).1.trim() == normal {
                     continue; // an alias of an id with itself says nothing
                 }
             }
             let of = |namespace, value: &str, is_canonical| {
                 let key = hasher.key(namespace, value);
-                Use { key, node: NONE, namespace, is_canonical, place }
+                Use { key, node: NONE, edge: NONE, namespace, is_canonical, place }
             };
             prepared.uses.push(of(namespace, &normal, false));
             let takes_back =

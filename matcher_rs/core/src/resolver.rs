@@ -77,9 +77,24 @@ impl Resolver {
         Ok(resolution)
     }
 
+    /// Finds what is known already. Nothing is ever removed, so what is found stays true.
     fn look_up(&self, prepared: &mut Prepared, first: usize, last: usize) {
-        for used in prepared.between(first, last) {
-            used.node = self.graph.find(used.key).unwrap_or(NONE);
+        for uses in prepared.each(first, last) {
+            for used in uses {
+                used.node = self.graph.find(used.key).unwrap_or(NONE);
+            }
+        }
+        for uses in prepared.each(first, last) {
+            let (Some(leaf), mut before) = (uses.first().map(|leaf| leaf.node), NONE) else {
+                continue;
+            };
+            for used in uses {
+                let other = if used.is_canonical { before } else { leaf };
+                if other != NONE && used.node != NONE && used.node != other {
+                    used.edge = self.graph.find_edge(other, used.node).unwrap_or(NONE);
+                }
+                before = used.node;
+            }
         }
     }
 
@@ -121,7 +136,7 @@ impl Resolver {
 
     /// The normalised value of a new identifier, worked out again: it is asked for once.
     fn value(&self, batch: &Batch, observation: usize, used: &Use) -> String {
-        let (_, text) = batch.named(batch.places(observation).start + used.place);
+        let (_, text) = batch.named(batch.places(observation).start + used.place as usize);
         let normal = normalise(&self.graph.rules, used.namespace, text);
         normal.map(std::borrow::Cow::into_owned).unwrap_or_default()
     }
@@ -130,7 +145,7 @@ impl Resolver {
     /// reading of it is hidden once the other reading is seen.
     fn note_twins(&mut self, batch: &Batch, observation: usize, uses: &[Use]) {
         let start = batch.places(observation).start;
-        let text = |used: &Use| batch.named(start + used.place).1.trim();
+        let text = |used: &Use| batch.named(start + used.place as usize).1.trim();
         for one in &uses[1..] {
             for other in &uses[1..] {
                 if one.namespace != other.namespace && text(one) == text(other) {

@@ -2,7 +2,7 @@
 
 use crate::batch::Observed;
 use crate::evidence::{Said, Standing, Statement};
-use crate::graph::{CONTESTED, Graph, PARTED};
+use crate::graph::{CONTESTED, Graph, NONE, PARTED};
 use crate::prepare::Use;
 
 /// What observed evidence changed about hulls.
@@ -17,19 +17,24 @@ impl Graph {
     /// Tells each pair of an observation, a star from its leaf, and settles what follows.
     pub(crate) fn tell_all(&mut self, observed: &Observed, uses: &[Use], seeds: Vec<u32>) {
         let mut effects = Effects { joined: Vec::new(), seeds };
-        let mut before = uses[0].node;
+        let (leaf, mut before) = (uses[0].node, uses[0].node);
         for used in &uses[1..] {
-            if used.is_canonical {
-                // Whatever the statement is about, the address itself says what its provider does.
-                let statement = match observed.statement {
-                    Statement::ManualLink => Statement::CoOccur,
-                    statement => statement,
-                };
-                self.tell(before, used.node, statement, observed, &mut effects);
-            } else {
-                self.tell(uses[0].node, used.node, observed.statement, observed, &mut effects);
-            }
+            let other = if used.is_canonical { before } else { leaf };
             before = used.node;
+            if used.node == other {
+                continue;
+            }
+            let edge = match used.edge {
+                NONE => self.pair(other, used.node),
+                edge => edge,
+            };
+            let statement = match observed.statement {
+                // Whatever an operator says of a pair, the address itself says what its provider
+                // does.
+                Statement::ManualLink if used.is_canonical => Statement::CoOccur,
+                statement => statement,
+            };
+            self.tell(edge, statement, observed, &mut effects);
         }
         let Effects { joined, mut seeds } = effects;
         if !joined.is_empty() || !seeds.is_empty() {
@@ -37,18 +42,17 @@ impl Graph {
         }
     }
 
+    fn pair(&mut self, x: u32, y: u32) -> u32 {
+        self.find_edge(x, y).unwrap_or_else(|| self.add_edge(x, y))
+    }
+
     fn tell(
         &mut self,
-        x: u32,
-        y: u32,
+        index: u32,
         statement: Statement,
         observed: &Observed,
         effects: &mut Effects,
     ) {
-        if x == y {
-            return;
-        }
-        let index = self.find_edge(x, y).unwrap_or_else(|| self.add_edge(x, y));
         let edge = &mut self.edges[index];
         let (first_us, kinds) = (edge.evidence.first_us, edge.evidence.kinds);
         let mut is_new = edge.evidence.add(statement, observed.time_us, observed.source);
@@ -87,8 +91,7 @@ impl Graph {
         let edge = &self.edges[index];
         let before = edge.standing();
         let one = self.nodes[edge.a].namespace == self.nodes[edge.b].namespace;
-        // Few pairs have an operator's word; the look-up is for those that do, or that never had
-        // an event's.
+        // Few stores have an operator's word.
         let said = if self.said.is_empty() { None } else { self.said.get(&index).copied() };
         let after = edge.evidence.standing(said, one);
         self.edges[index].set_standing(after);
