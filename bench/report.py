@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.processes import Usage
 
 ROOT = Path(__file__).resolve().parents[1]
+_SPEED_STEPS = 3_000_000
 BASELINE = Path(__file__).with_name("baseline.json")
 
 
@@ -80,8 +81,21 @@ def estimate_of(name: str) -> str:
 
 def run_in_process(name: str, options: Options) -> Report:
     """Runs one scenario here. Only the scenario's own process does this."""
+    before = machine_speed()
     report: Report = importlib.import_module(f"bench.{name}").run(options)
+    report.add("machine speed", (before + machine_speed()) / 2, "Msteps/s")
     return report
+
+
+def machine_speed() -> float:
+    """Million steps of a Python loop a second: how fast the machine was just then.
+
+    Shared machines differ by a third from minute to minute; figures compare at equal speed.
+    """
+    began_s, total = time.perf_counter(), 0
+    for number in range(_SPEED_STEPS):
+        total += number & 7
+    return _SPEED_STEPS / (time.perf_counter() - began_s) / 1e6
 
 
 def run_scenario(name: str, options: Options) -> dict[str, Any]:
