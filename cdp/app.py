@@ -27,6 +27,7 @@ from cdp.errors import ConfigError, StorageError, StoreFull
 from cdp.housekeeping import Housekeeping
 from cdp.identity.actor import IdentityActor
 from cdp.ingestion import Gateway, Intake
+from cdp.load import LoopLoad
 from cdp.operations import Operations
 from cdp.segmentation.actor import run_segmentation
 from cdp.storage.fold import Pace
@@ -66,7 +67,8 @@ class Daemon:
         self.folding_ends = trio.Event()
         self.intake = self._make_intake()
         self.gateway = self._make_gateway()
-        self.pace = Pace(busy=lambda: self.intake.busy)
+        self.load = LoopLoad()
+        self.pace = Pace(busy=lambda: self.load.busy and self.intake.busy)
         self.identity = self._make_identity()
         self.deliveries = self._make_deliveries()
         self.operations = self._make_operations()
@@ -153,6 +155,7 @@ class Daemon:
         Raises:
             ExceptionGroup: of ActorGaveUp or StorageError; the process must end, and start again.
         """
+        trio.lowlevel.add_instrument(self.load)
         listeners = await self._listen()
         async with open_supervisor(on_crash=self.note_crash) as supervisor:
             for actor in self.folds():

@@ -51,6 +51,7 @@ class Delivering:
         self._wake = trio.Event()
         self._caught_up = trio.Event()
         self._ticking = False
+        self._launched_s = -math.inf
         now_s = trio.current_time()
         self._rate = TokenBucket(self._type.rate_per_s_max, now_s=now_s)
         self._next_tick_s = now_s + self._type.tick_s
@@ -192,6 +193,7 @@ class Delivering:
             self._rate.take(now_s)
             self.circuit.start(now_s)
             self.in_flight += 1
+            self._launched_s = now_s
             deliveries = self._deliveries(batch)
             nursery.start_soon(self._fly, destination, batch, deliveries)
 
@@ -203,7 +205,17 @@ class Delivering:
             and self.circuit.allows(now_s)
             and self._rate.available(now_s) >= 1.0 - 1e-6
             and not (now_s >= self._next_tick_s and self.in_flight)
+            and now_s >= self._lingers_until_s()
         )
+
+    def _lingers_until_s(self) -> float:
+        """When the next batch may go: at once if it is full, else a moment after the last one.
+
+        What a request costs is then shared by more deliveries, and a lone one still goes at once.
+        """
+        if self.backlog.lanes.fresh_count >= self._type.batch_max:
+            return -math.inf
+        return self._launched_s + self._type.linger_s
 
     def _deliveries(self, batch: list[Owed]) -> list[Delivery]:
         now_us = self._clock.now_us()
@@ -375,7 +387,8 @@ class Delivering:
         if self.backlog.lanes.fresh_count:
             due.append(now_s)
         soonest_s = min((at_s for at_s in due if at_s is not None), default=math.inf)
-        return min(until_s, max(soonest_s, self._rate.ready_at(now_s)))
+        ready_s = max(self._rate.ready_at(now_s), self._lingers_until_s())
+        return min(until_s, max(soonest_s, ready_s))
 
     def _note(self, what: str, error: object) -> None:
         self.last_error = type(error).__name__ if isinstance(error, Exception) else str(error)

@@ -113,6 +113,7 @@ class Destination(Generic[S]):
     rate_per_s_max: ClassVar[float] = float("inf")  # batches per second
     concurrency_max: ClassVar[int] = 1  # batches in flight; one profile is never in two
     receives: ClassVar[frozenset[str]] = frozenset({"event"})  # kinds of delivery it wants
+    linger_s: ClassVar[float] = 0.0  # a batch that is not full waits this long after the last one
     tick_s: ClassVar[float] = float("inf")  # how often `tick` is called
     erases: ClassVar[bool] = False
 

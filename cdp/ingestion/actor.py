@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cdp.storage.store import Batch, Store
     from cdp.telemetry import Journal, Metrics
 
+BUSY_REQUESTS_MIN: Final = 16  # answered by one flush: as many senders at once
+BUSY_FOR_S: Final = 0.02
 WRITE_EVENTS: Final = 1_024  # in one write, unless one request has more: bounds how long it takes
 RETRY_AFTER_FULL_DISK_S: Final = 30
 RETRY_AFTER_UNAVAILABLE_S: Final = 5
@@ -61,6 +63,8 @@ class Intake:
         self._waiting_events = 0
         self._arrived = trio.Event()
         self._ending = False
+        self._last_requests = 0
+        self._last_write_s = 0.0
         self._disk_full = False
         self.finished = trio.Event()  # set once `run` has stored the last of what was offered
         self._write_time = metrics.histogram("cdp_ingestion_write_seconds")
@@ -104,11 +108,19 @@ class Intake:
 
     @property
     def busy(self) -> bool:
-        """Whether events wait to be stored; folds give way while they do."""
-        return bool(self._groups)
+        """Whether many requests come in at once; folds give way while they do.
+
+        Many wait now, or came together with the last write a moment ago: what waits is often
+        nothing for an instant between two rounds of the same senders.
+        """
+        if self._groups or self._last_requests < BUSY_REQUESTS_MIN:
+            return bool(self._groups)
+        return trio.current_time() < self._last_write_s + BUSY_FOR_S
 
     def _take(self) -> Group:
         group = self._groups.popleft()
+        self._last_requests = len(group.submissions)
+        self._last_write_s = trio.current_time()
         self._waiting_requests -= len(group.submissions)
         self._waiting_events -= group.events
         return group

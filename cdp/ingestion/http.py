@@ -22,6 +22,7 @@ from cdp.ingestion.refusal import Refusal
 from cdp.ingestion.requests import Request, RequestReader
 from cdp.ingestion.responses import CONTINUE, Answer, refusal_answer, to_bytes
 from cdp.ingestion.submission import Submission
+from cdp.ingestion.wire import READ_BYTES, wire_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from cdp.ingestion.actor import Intake
     from cdp.telemetry import Counter, Journal, Metrics
 
-READ_BYTES: Final = 64 * 1024
 FAREWELL_S: Final = 1.0  # for the last words to a client that is turned away
 
 _IDLE_SLACK: Final = 1.25
@@ -135,11 +135,13 @@ class Connection:
         "_reader",
         "_scope",
         "_stream",
+        "_wire",
     )
 
     def __init__(self, gateway: Gateway, stream: trio.abc.Stream, address: str) -> None:
         self._gateway = gateway
         self._stream = stream
+        self._wire = wire_of(stream)
         self._address = address
         self._reader = RequestReader(gateway.limits)
         self._scope = trio.CancelScope()
@@ -175,10 +177,10 @@ class Connection:
             await self._refuse(_BUG)
 
     async def _converse(self) -> None:
-        receive, reader = self._stream.receive_some, self._reader
+        receive, reader = self._wire.receive, self._reader
         self._expect_more()
-        while data := await receive(READ_BYTES):
-            requests = reader.feed(bytes(data))
+        while data := await receive():
+            requests = reader.feed(data)
             self._hold(reader.body_bytes + sum(len(request.body) for request in requests))
             if requests and not await self._answer(requests):
                 return
@@ -188,7 +190,7 @@ class Connection:
                 return await self._refuse(reader.refusal)
             if reader.expects_continue:
                 reader.expects_continue = False
-                await self._stream.send_all(CONTINUE)
+                await self._wire.send(CONTINUE)
             self._hold(reader.body_bytes)
             self._expect_more()
 
@@ -208,14 +210,14 @@ class Connection:
                 assert isinstance(answer, Answer), "finish() gives an answer"
                 if goes_on:
                     goes_on = request.keeps_alive and not answer.closes and not endpoints.stopping
-                    parts.append(self._wire(request, answer, closes=not goes_on))
+                    parts.append(self._bytes(request, answer, closes=not goes_on))
         finally:
             for result in begun:
                 endpoints.release(result)
-        await self._stream.send_all(parts[0] if len(parts) == 1 else b"".join(parts))
+        await self._wire.send(parts[0] if len(parts) == 1 else b"".join(parts))
         return goes_on
 
-    def _wire(self, request: Request, answer: Answer, *, closes: bool) -> bytes:
+    def _bytes(self, request: Request, answer: Answer, *, closes: bool) -> bytes:
         self._gateway.count(answer.status)
         head = request.method == b"HEAD"
         return to_bytes(answer, head=head, closes=closes, keeps_alive=request.old)

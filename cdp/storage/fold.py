@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cdp.storage.log import Entry, Log
     from cdp.storage.store import Batch, Store
 
-SHARE_MAX: Final = 0.3
+SHARE_MAX: Final = 0.1
 HOLD_S_MAX: Final = 0.005
 _FIRST_STEP_ENTRIES: Final = 64
 
@@ -52,7 +52,8 @@ class Pace:
         await trio.lowlevel.checkpoint()
         # Not an event: another fold may have taken the turn while this one slept.
         while self._busy() and trio.current_time() < self._free_at_s:  # noqa: ASYNC110
-            await trio.sleep_until(self._free_at_s)
+            # In short steps: the loop may come to rest long before.
+            await trio.sleep(min(self.hold_s_max, self._free_at_s - trio.current_time()))
 
     def took(self, duration_s: float) -> None:
         """Notes a step, so that the others wait for it too."""

@@ -46,6 +46,7 @@ class Webhook(Destination[WebhookSettings]):
     """One POST a batch. The receiver takes or refuses it as a whole."""
 
     settings_type = WebhookSettings
+    linger_s = 0.05  # under load batches fill; a lone event goes at once
     batch_max = 250  # some milliseconds of the event loop, and few enough requests
     batch_atomic = True
     concurrency_max = 4
