@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,10 +154,17 @@ class Stage:
         return {item["deliveryId"]: item["kind"] for body in bodies for item in body["batch"]}
 
     def archived(self) -> list[str]:
-        """The kind of each line in the archive, finished files and the open one."""
-        files = [*self.directory.glob("archive/*.jsonl"), *self.directory.glob("archive/.part-*")]
-        lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-        return [json.loads(line)["kind"] for line in lines]
+        """The kind of each delivery in the archive, in finished files and the open one.
+
+        Looked at twice and counted by delivery: a file may be given its final name meanwhile.
+        """
+        kinds: dict[str, str] = {}
+        for pattern in ("*.jsonl", ".part-*") * 2:
+            for file in self.directory.glob(f"archive/{pattern}"):
+                with suppress(FileNotFoundError):
+                    lines = file.read_text(encoding="utf-8").splitlines()
+                    kinds |= {one["deliveryId"]: one["kind"] for one in map(json.loads, lines)}
+        return list(kinds.values())
 
     def tail(self) -> str:
         """The end of the daemon's journal."""
