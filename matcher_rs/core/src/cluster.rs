@@ -1,6 +1,6 @@
 //! Clusters: making, joining and renaming them.
 
-use crate::graph::{CONTESTED, Cluster, Graph, HAS_PARTED, NONE, PARTED, PENDING, SEEN};
+use crate::graph::{CONTESTED, Cluster, Graph, NONE, PENDING, SEEN};
 use crate::rules::{Kind, NAMESPACES_MAX};
 
 /// How well a profile is known.
@@ -53,9 +53,6 @@ impl Graph {
             let next = members.get(place + 1).unwrap_or(&members[0]);
             let node = &mut self.nodes[*member];
             node.next = *next;
-            if node.flags & PARTED != 0 {
-                cluster.flags |= HAS_PARTED;
-            }
             let count = &mut cluster.counts[usize::from(node.namespace)];
             *count = count.saturating_add(1);
             cluster.size += 1;
@@ -102,7 +99,7 @@ impl Graph {
             let limit = u16::from(self.rules.limit(code));
             limit == 0 || u16::from(left.counts[slot]) + u16::from(right.counts[slot]) <= limit
         };
-        (left.flags | right.flags) & (CONTESTED | HAS_PARTED) == 0
+        (left.flags | right.flags) & CONTESTED == 0
             && left.size + right.size <= self.rules.hull_nodes_max
             && (0..NAMESPACES_MAX as u8).all(within)
     }

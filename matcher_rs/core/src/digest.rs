@@ -1,7 +1,7 @@
 //! A canonical dump of evidence and result: equal for equal evidence, however it arrived.
 
 use crate::graph::{Graph, SEEN, SHARED, SUPPRESSED};
-use crate::key::{Hasher, Key};
+use crate::key::Hasher;
 use crate::resolver::Resolver;
 
 impl Resolver {
@@ -33,11 +33,5 @@ impl Graph {
         }
         lines.sort_unstable();
         lines.concat()
-    }
-
-    /// The keys of a pair.
-    pub(crate) fn ends(&self, edge: u32) -> (Key, Key) {
-        let edge = &self.edges[edge];
-        (self.nodes[edge.a].key, self.nodes[edge.b].key)
     }
 }

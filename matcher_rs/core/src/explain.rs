@@ -5,47 +5,109 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::cluster::State;
 use crate::evidence::KIND_NAMES;
 use crate::graph::{CROWDED, Graph, SEEN, SHARED};
 use crate::key::Key;
-use crate::resolve::{Hull, HullEdge, Outcome, resolve};
+use crate::resolve::{Hull, Outcome, Verdict, resolve};
 use crate::resolver::Resolver;
 
 /// How many identifiers a search for a path visits before it gives up.
 const PATH_NODES_MAX: usize = 20_000;
+
+/// What holds a profile together.
+#[derive(Serialize, Default)]
+struct Explanation<'a> {
+    profile: Option<Key>,
+    state: &'static str,
+    shared: bool,
+    crowded: bool,
+    members: Vec<Member<'a>>,
+    accepted: Vec<Pair<'a>>,
+    suppressed: Vec<Pair<'a>>,
+    shared_neighbours: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Member<'a> {
+    node: Key,
+    namespace: &'a str,
+    first_us: i64,
+    seen: bool,
+    /// A reading of an alias that nobody used.
+    hidden: bool,
+}
+
+/// What was said of a pair, and what became of it.
+#[derive(Serialize)]
+struct Pair<'a> {
+    a: Key,
+    b: Key,
+    assurance: u8,
+    kinds: Vec<&'static str>,
+    sources: Vec<u32>,
+    first_us: Option<i64>,
+    last_hour_us: Option<i64>,
+    /// Whether it joined two clusters, rather than confirmed one. Of accepted pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joined: Option<bool>,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason<'a>>,
+}
+
+/// A rule that refused, and the two identifiers that it kept apart; none where size did.
+#[derive(Serialize)]
+struct Reason<'a> {
+    rule: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    witness: Vec<Key>,
+}
+
+/// Why two nodes are not one profile.
+#[derive(Serialize, Default)]
+struct WhyNot<'a> {
+    one_profile: bool,
+    reason: &'static str,
+    path: Vec<Step<'a>>,
+    /// Identifiers on the path that join nobody.
+    shared: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Step<'a> {
+    #[serde(flatten)]
+    pair: Pair<'a>,
+    outcome: Reason<'a>,
+}
 
 impl Resolver {
     /// The members of the profile of a node; its edges in the order they were taken, each with
     /// what became of it; shared identifiers around it.
     #[must_use]
     pub fn explain(&self, node: Key) -> String {
-        let Some(index) = self.graph.find(node) else {
-            return json!({"profile": null, "members": [], "accepted": [], "suppressed": [],
-                "shared_neighbours": []})
-            .to_string();
-        };
         let graph = &self.graph;
+        let Some(index) = graph.find(node) else { return text_of(&Explanation::default()) };
         let (accepted, suppressed) = graph.explained(index);
         let mut members: Vec<u32> = graph.members_of(index).collect();
         members.sort_unstable_by_key(|member| {
             (graph.nodes[*member].first_us, graph.nodes[*member].key)
         });
-        let neighbours: Vec<String> =
-            self.shared_neighbours(node).into_iter().map(Key::hex).collect();
-        json!({
-            "profile": graph.nodes[graph.founder(index)].key.hex(),
-            "state": state_name(graph.state(index)),
-            "shared": graph.nodes[index].flags & SHARED != 0,
-            "crowded": graph.nodes[index].flags & CROWDED != 0,
-            "members": members.iter().map(|member| graph.member_json(*member)).collect::<Vec<_>>(),
-            "accepted": accepted,
-            "suppressed": suppressed,
-            "shared_neighbours": neighbours,
+        text_of(&Explanation {
+            profile: Some(graph.nodes[graph.founder(index)].key),
+            state: state_name(graph.state(index)),
+            shared: graph.nodes[index].flags & SHARED != 0,
+            crowded: graph.nodes[index].flags & CROWDED != 0,
+            members: members.into_iter().map(|member| graph.explained_member(member)).collect(),
+            accepted,
+            suppressed,
+            shared_neighbours: self.shared_neighbours(node),
         })
-        .to_string()
     }
 
     /// Why two nodes are not one profile: the shortest path of evidence between them, and what
@@ -54,26 +116,32 @@ impl Resolver {
     pub fn why_not(&self, a: Key, b: Key) -> String {
         let graph = &self.graph;
         let (Some(x), Some(y)) = (graph.find(a), graph.find(b)) else {
-            return json!({"one_profile": false, "reason": "never seen", "path": []}).to_string();
+            return text_of(&WhyNot { reason: "never seen", ..WhyNot::default() });
         };
         if graph.founder(x) == graph.founder(y) {
-            return json!({"one_profile": true, "reason": "one profile", "path": []}).to_string();
+            return text_of(&WhyNot {
+                one_profile: true,
+                reason: "one profile",
+                ..WhyNot::default()
+            });
         }
         let path = graph.path(x, y);
-        let steps: Vec<Value> =
-            path.windows(2).map(|pair| graph.step_json(pair[0], pair[1])).collect();
         let crossed = path.iter().filter(|node| graph.is_apart(**node));
-        let crossed: Vec<String> = crossed.map(|node| graph.nodes[*node].key.hex()).collect();
-        let forbidden = graph.find_edge(x, y).is_some_and(|e| graph.edges[e].standing().cannot);
-        let reason = match (forbidden, path.is_empty(), crossed.is_empty()) {
+        let shared: Vec<Key> = crossed.map(|node| graph.nodes[*node].key).collect();
+        let parted = graph.find_edge(x, y).is_some_and(|edge| graph.edges[edge].standing().cannot);
+        let reason = match (parted, path.is_empty(), shared.is_empty()) {
             (true, _, _) => "an operator parted them",
             (_, true, _) => "no evidence connects them",
             (_, _, false) => "they meet only at a shared or crowded identifier",
             (_, _, true) => "a link between them was refused",
         };
-        json!({"one_profile": false, "reason": reason, "path": steps, "shared": crossed})
-            .to_string()
+        let path = graph.explained_path(&path);
+        text_of(&WhyNot { one_profile: false, reason, path, shared })
     }
+}
+
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts, numbers and lists have a JSON form")
 }
 
 const fn state_name(state: State) -> &'static str {
@@ -85,109 +153,105 @@ const fn state_name(state: State) -> &'static str {
 }
 
 impl Graph {
-    fn member_json(&self, index: u32) -> Value {
+    fn explained_member(&self, index: u32) -> Member<'_> {
         let node = &self.nodes[index];
-        json!({
-            "node": node.key.hex(),
-            "namespace": self.rules.name(node.namespace),
-            "first_us": node.first_us,
-            "seen": node.flags & SEEN != 0,
-            "hidden": self.is_hidden(index),
-        })
+        Member {
+            node: node.key,
+            namespace: self.rules.name(node.namespace),
+            first_us: node.first_us,
+            seen: node.flags & SEEN != 0,
+            hidden: self.is_hidden(index),
+        }
+    }
+
+    fn resolved(&self, node: u32) -> (Hull, Verdict) {
+        let hull = self.hull_of(&self.hull_members(node));
+        let verdict = resolve(&hull, &self.rules);
+        (hull, verdict)
     }
 
     /// The edges of the profile of a node that joined or confirmed, and those that were refused,
     /// in the order they were taken.
-    fn explained(&self, index: u32) -> (Vec<Value>, Vec<Value>) {
-        let members = self.hull_members(index);
-        let hull = self.hull_of(&members);
-        let verdict = resolve(&hull, &self.rules);
+    fn explained(&self, index: u32) -> (Vec<Pair<'_>>, Vec<Pair<'_>>) {
+        let (hull, verdict) = self.resolved(index);
         let own = verdict.cluster_of[0];
-        let touches = |place: u32| verdict.cluster_of[place as usize] == own;
+        let is_own = |place: u32| verdict.cluster_of[place as usize] == own;
         let (mut accepted, mut suppressed) = (Vec::new(), Vec::new());
         for (edge, outcome) in &verdict.taken {
-            if !touches(edge.a) && !touches(edge.b) {
+            if !is_own(edge.a) && !is_own(edge.b) {
                 continue;
             }
-            let mut found = self.edge_json(edge);
+            let mut pair = self.explained_pair(edge.edge);
             if outcome.is_refusal() {
-                found["reason"] = self.reason_json(*outcome, &hull);
-                suppressed.push(found);
+                pair.reason = Some(self.reason(*outcome, &hull));
+                suppressed.push(pair);
             } else {
-                found["joined"] = json!(*outcome == Outcome::Joined);
-                accepted.push(found);
+                pair.joined = Some(*outcome == Outcome::Joined);
+                accepted.push(pair);
             }
         }
         (accepted, suppressed)
     }
 
-    fn edge_json(&self, edge: &HullEdge) -> Value {
-        let mut found = self.evidence_json(edge.edge);
-        found["assurance"] = json!(edge.assurance);
-        found
-    }
-
-    fn evidence_json(&self, index: u32) -> Value {
-        let evidence = self.edges[index].evidence;
-        let (a, b) = self.ends(index);
+    fn explained_pair(&self, index: u32) -> Pair<'_> {
+        let edge = &self.edges[index];
+        let evidence = edge.evidence;
+        let (a, b) = (&self.nodes[edge.a], &self.nodes[edge.b]);
+        let linked = edge.standing().linked;
         let kinds = KIND_NAMES.iter().enumerate();
-        let kinds: Vec<&str> = kinds
-            .filter(|(bit, _)| evidence.kinds & (1 << bit) != 0)
-            .map(|(_, name)| *name)
-            .collect();
-        let sources: Vec<u32> = (0..32).filter(|bit| evidence.sources & (1 << bit) != 0).collect();
-        json!({
-            "a": a.hex(),
-            "b": b.hex(),
-            "kinds": kinds,
-            "sources": sources,
-            "first_us": Some(evidence.first_us).filter(|first_us| *first_us != i64::MAX),
-            "last_hour_us": evidence.last_us(),
-        })
-    }
-
-    fn reason_json(&self, outcome: Outcome, hull: &Hull) -> Value {
-        let hex = |place: u32| hull.nodes[place as usize].key.hex();
-        match outcome {
-            Outcome::Limit { namespace, held, other } => json!({
-                "rule": "limit",
-                "namespace": self.rules.name(namespace),
-                "limit": self.rules.limit(namespace),
-                "witness": [hex(held), hex(other)],
-            }),
-            Outcome::Forbidden { pair } => {
-                json!({"rule": "cannot_link", "witness": [hex(pair.0), hex(pair.1)]})
-            }
-            Outcome::Size => {
-                json!({"rule": "hull_nodes_max", "limit": self.rules.hull_nodes_max, "witness": []})
-            }
-            Outcome::Joined | Outcome::Confirmed => Value::Null,
+        Pair {
+            a: a.key,
+            b: b.key,
+            assurance: evidence.assurance(linked, &self.rules, a.namespace, b.namespace),
+            kinds: kinds
+                .filter(|(bit, _)| evidence.kinds & (1 << bit) != 0)
+                .map(|k| *k.1)
+                .collect(),
+            sources: (0..32).filter(|bit| evidence.sources & (1 << bit) != 0).collect(),
+            first_us: Some(evidence.first_us).filter(|first_us| *first_us != i64::MAX),
+            last_hour_us: evidence.last_us(),
+            joined: None,
+            reason: None,
         }
     }
 
-    fn step_json(&self, a: u32, b: u32) -> Value {
-        let index = self.find_edge(a, b).expect("a path goes along edges");
-        let mut found = self.evidence_json(index);
-        let standing = self.edges[index].standing();
-        let outcome = if self.is_apart(a) || self.is_apart(b) {
-            json!({"rule": "shared"})
-        } else if self.founder(a) == self.founder(b) {
-            json!({"rule": "accepted"})
-        } else {
-            let members = self.hull_members(a);
-            let hull = self.hull_of(&members);
-            let verdict = resolve(&hull, &self.rules);
-            let taken = verdict.taken.iter().find(|(edge, _)| edge.edge == index);
-            taken.map_or(Value::Null, |(_, outcome)| self.reason_json(*outcome, &hull))
-        };
-        found["assurance"] = json!(self.edges[index].evidence.assurance(
-            standing.linked,
-            &self.rules,
-            self.nodes[a].namespace,
-            self.nodes[b].namespace,
-        ));
-        found["outcome"] = outcome;
-        found
+    fn reason(&self, outcome: Outcome, hull: &Hull) -> Reason<'_> {
+        let keys = |places: [u32; 2]| places.map(|place| hull.nodes[place as usize].key).to_vec();
+        match outcome {
+            Outcome::Limit { namespace, held, other } => Reason {
+                rule: "limit",
+                namespace: Some(self.rules.name(namespace)),
+                limit: Some(u32::from(self.rules.limit(namespace))),
+                witness: keys([held, other]),
+            },
+            Outcome::Forbidden { pair: (x, y) } => {
+                Reason { witness: keys([x, y]), ..plain("cannot_link") }
+            }
+            Outcome::Size => {
+                Reason { limit: Some(self.rules.hull_nodes_max), ..plain("hull_nodes_max") }
+            }
+            Outcome::Joined | Outcome::Confirmed => plain("accepted"),
+        }
+    }
+
+    fn explained_path(&self, path: &[u32]) -> Vec<Step<'_>> {
+        let mut steps = Vec::new();
+        for ends in path.windows(2) {
+            let (a, b) = (ends[0], ends[1]);
+            let index = self.find_edge(a, b).expect("a path goes along edges");
+            let outcome = if self.is_apart(a) || self.is_apart(b) {
+                plain("shared")
+            } else if self.founder(a) == self.founder(b) {
+                plain("accepted")
+            } else {
+                let (hull, verdict) = self.resolved(a);
+                let taken = verdict.taken.iter().find(|(edge, _)| edge.edge == index);
+                let (_, outcome) = taken.expect("a hull has the live edges of its members");
+                self.reason(*outcome, &hull)
+            };
+            steps.push(Step { pair: self.explained_pair(index), outcome });
+        }
+        steps
     }
 
     /// The shortest path along live edges; of those, the one that is found first when neighbours
@@ -202,18 +266,12 @@ impl Graph {
         let mut open = VecDeque::from([from]);
         while let Some(node) = open.pop_front() {
             if node == to {
-                let mut path = vec![to];
-                while let Some(last) = path.last().filter(|last| **last != from) {
-                    path.push(came_from[last]);
-                }
-                path.reverse();
-                return path;
+                return walked(&came_from, from, to);
             }
             if came_from.len() > PATH_NODES_MAX {
                 break;
             }
-            let mut next: Vec<u32> =
-                self.neighbours(node).filter(|next| may_pass(*next)).take(PATH_NODES_MAX).collect();
+            let mut next: Vec<u32> = self.neighbours(node).filter(|next| may_pass(*next)).collect();
             next.sort_unstable_by_key(|next| self.nodes[*next].key);
             for next in next {
                 if !came_from.contains_key(&next) {
@@ -224,4 +282,17 @@ impl Graph {
         }
         Vec::new()
     }
+}
+
+fn walked(came_from: &HashMap<u32, u32>, from: u32, to: u32) -> Vec<u32> {
+    let mut path = vec![to];
+    while let Some(last) = path.last().filter(|last| **last != from) {
+        path.push(came_from[last]);
+    }
+    path.reverse();
+    path
+}
+
+const fn plain(rule: &'static str) -> Reason<'static> {
+    Reason { rule, namespace: None, limit: None, witness: Vec::new() }
 }

@@ -96,12 +96,11 @@ pub(crate) struct Cluster {
     pub(crate) flags: u8,
 }
 
-/// Its hull has more than one profile, or could have: every change of the hull resolves it anew.
+/// Its hull has more than one profile, or could have, as every one with a `PARTED` member: a change
+/// of the hull resolves it anew.
 pub(crate) const CONTESTED: u8 = 1;
-/// A member is `PARTED`.
-pub(crate) const HAS_PARTED: u8 = 2;
 /// Evidence joins a member with a person, and was refused.
-pub(crate) const PENDING: u8 = 4;
+pub(crate) const PENDING: u8 = 2;
 
 /// Evidence and its resolution.
 pub(crate) struct Graph {

@@ -126,14 +126,12 @@ impl Graph {
         let verdict = resolve(&hull, &self.rules);
         self.work += verdict.taken.len() as u64;
         let flags = self.contest(&hull, &verdict);
-        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); members.len()];
-        for (member, cluster) in members.iter().zip(&verdict.cluster_of) {
-            parts[*cluster as usize].push(*member);
-        }
-        for (part, flags) in parts.iter().zip(flags) {
-            if !part.is_empty() {
-                self.make_cluster(part, flags);
-            }
+        let mut parts: Vec<(u32, u32)> =
+            verdict.cluster_of.iter().copied().zip(members.iter().copied()).collect();
+        parts.sort_unstable();
+        for part in parts.chunk_by(|x, y| x.0 == y.0) {
+            let of_part: Vec<u32> = part.iter().map(|(_, member)| *member).collect();
+            self.make_cluster(&of_part, flags[part[0].0 as usize]);
         }
     }
 

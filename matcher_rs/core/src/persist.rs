@@ -22,6 +22,16 @@ const EDGE_BYTES: usize = 18;
 const SAID_BYTES: usize = 24;
 const SEEN_BIT: u8 = 1;
 
+/// Rows that are looked up, and hulls that are resolved, in one go while loading.
+const LOOKUPS_AHEAD: usize = 64;
+const HULLS_AHEAD: usize = 256;
+
+/// A stored row, parsed.
+pub(crate) enum Loaded {
+    Node { key: Key, namespace: u8, first_us: i64, flags: u8, twin: Option<Key> },
+    Edge { a: Key, b: Key, evidence: Evidence, said: Option<Said> },
+}
+
 /// Reads numbers off the front of a value that has enough bytes.
 struct Reader<'a>(&'a [u8]);
 
@@ -48,11 +58,16 @@ impl Resolver {
         }
         self.is_loading = true;
         let of = |range: std::ops::Range<usize>| key.get(range).and_then(Key::from_bytes);
-        match (key.first(), key.len(), of(1..17), of(17..33)) {
-            (Some(&NODE), 17, Some(node), _) => self.graph.load_node(node, value),
-            (Some(&EDGE), 33, Some(a), Some(b)) if a < b => self.graph.load_edge(a, b, value),
-            _ => Err(refused("key", key.len())),
+        let row = match (key.first(), key.len(), of(1..17), of(17..33)) {
+            (Some(&NODE), 17, Some(node), _) => node_of_row(node, value)?,
+            (Some(&EDGE), 33, Some(a), Some(b)) if a < b => edge_of_row(a, b, value)?,
+            _ => return Err(refused("key", key.len())),
+        };
+        self.loading.push(row);
+        if self.loading.len() == LOOKUPS_AHEAD {
+            self.graph.take_loaded(&mut self.loading);
         }
+        Ok(())
     }
 
     /// Resolves what was loaded. `resolve` does it by itself; queries do not.
@@ -62,6 +77,8 @@ impl Resolver {
     pub fn finish_load(&mut self) -> Result<()> {
         if self.is_loading {
             self.is_loading = false;
+            self.graph.take_loaded(&mut self.loading);
+            self.loading = Vec::new();
             self.graph.resolve_loaded()?;
         }
         Ok(())
@@ -89,6 +106,43 @@ fn refused(part: &str, found: usize) -> Error {
         "an identity row has a {part} of {found} bytes that this version does not write; \
          restore the store, or run the version that wrote it"
     ))
+}
+
+fn node_of_row(key: Key, value: &[u8]) -> Result<Loaded> {
+    let has_twin = value.len() == NODE_BYTES + KEY_BYTES;
+    if value.first() != Some(&VERSION) || !(has_twin || value.len() == NODE_BYTES) {
+        return Err(refused("value", value.len()));
+    }
+    let mut reader = Reader(value);
+    let [_, namespace, seen] = reader.take();
+    if usize::from(namespace) >= NAMESPACES_MAX {
+        return Err(refused("value", value.len()));
+    }
+    let first_us = reader.i64();
+    let flags = KNOWN | if seen & SEEN_BIT == 0 { 0 } else { SEEN };
+    let twin = has_twin.then(|| Key(reader.take()));
+    Ok(Loaded::Node { key, namespace, first_us, flags, twin })
+}
+
+fn edge_of_row(a: Key, b: Key, value: &[u8]) -> Result<Loaded> {
+    let has_said = value.len() == EDGE_BYTES + SAID_BYTES;
+    if value.first() != Some(&VERSION) || !(has_said || value.len() == EDGE_BYTES) {
+        return Err(refused("value", value.len()));
+    }
+    let mut reader = Reader(value);
+    let [_, kinds] = reader.take();
+    let evidence = Evidence {
+        kinds,
+        last_hour: i32::from_le_bytes(reader.take()),
+        sources: u32::from_le_bytes(reader.take()),
+        first_us: reader.i64(),
+    };
+    let said = has_said.then(|| Said {
+        link_us: reader.i64(),
+        unlink_us: reader.i64(),
+        retract_us: reader.i64(),
+    });
+    Ok(Loaded::Edge { a, b, evidence, said })
 }
 
 impl Graph {
@@ -126,52 +180,38 @@ impl Graph {
         (key, value)
     }
 
-    fn node_of(&mut self, key: Key) -> u32 {
-        self.find(key).unwrap_or_else(|| self.add_node(key))
-    }
-
-    fn load_node(&mut self, key: Key, value: &[u8]) -> Result<()> {
-        let has_twin = value.len() == NODE_BYTES + KEY_BYTES;
-        if value.first() != Some(&VERSION) || !(has_twin || value.len() == NODE_BYTES) {
-            return Err(refused("value", value.len()));
-        }
-        let mut reader = Reader(value);
-        let [_, namespace, seen] = reader.take();
-        if usize::from(namespace) >= NAMESPACES_MAX {
-            return Err(refused("value", value.len()));
-        }
-        let index = self.node_of(key);
-        let node = &mut self.nodes[index];
-        node.namespace = namespace;
-        node.first_us = reader.i64();
-        node.flags = KNOWN | if seen & SEEN_BIT == 0 { 0 } else { SEEN };
-        if has_twin {
-            self.twins.insert(index, Key(reader.take()));
-        }
-        Ok(())
-    }
-
-    fn load_edge(&mut self, a: Key, b: Key, value: &[u8]) -> Result<()> {
-        let has_said = value.len() == EDGE_BYTES + SAID_BYTES;
-        if value.first() != Some(&VERSION) || !(has_said || value.len() == EDGE_BYTES) {
-            return Err(refused("value", value.len()));
-        }
-        let (a, b) = (self.node_of(a), self.node_of(b));
-        let index = self.find_edge(a, b).unwrap_or_else(|| self.add_edge(a, b));
-        let mut reader = Reader(value);
-        let [_, kinds] = reader.take();
-        self.edges[index].evidence = Evidence {
-            kinds,
-            last_hour: i32::from_le_bytes(reader.take()),
-            sources: u32::from_le_bytes(reader.take()),
-            first_us: reader.i64(),
+    /// Takes in parsed rows: first every look-up, so that the machine waits for memory once.
+    fn take_loaded(&mut self, rows: &mut Vec<Loaded>) {
+        let look_up = |row: &Loaded| match row {
+            Loaded::Node { key, .. } => (self.find(*key), None),
+            Loaded::Edge { a, b, .. } => (self.find(*a), self.find(*b)),
         };
-        if has_said {
-            let said =
-                Said { link_us: reader.i64(), unlink_us: reader.i64(), retract_us: reader.i64() };
-            self.said.insert(index, said);
+        let known: Vec<(Option<u32>, Option<u32>)> = rows.iter().map(look_up).collect();
+        for (row, (first, second)) in rows.drain(..).zip(known) {
+            match row {
+                Loaded::Node { key, namespace, first_us, flags, twin } => {
+                    let index = first.unwrap_or_else(|| self.find_or_add(key));
+                    let node = &mut self.nodes[index];
+                    (node.namespace, node.first_us, node.flags) = (namespace, first_us, flags);
+                    if let Some(twin) = twin {
+                        self.twins.insert(index, twin);
+                    }
+                }
+                Loaded::Edge { a, b, evidence, said } => {
+                    let x = first.unwrap_or_else(|| self.find_or_add(a));
+                    let y = second.unwrap_or_else(|| self.find_or_add(b));
+                    let index = self.find_edge(x, y).unwrap_or_else(|| self.add_edge(x, y));
+                    self.edges[index].evidence = evidence;
+                    if let Some(said) = said {
+                        self.said.insert(index, said);
+                    }
+                }
+            }
         }
-        Ok(())
+    }
+
+    fn find_or_add(&mut self, key: Key) -> u32 {
+        self.find(key).unwrap_or_else(|| self.add_node(key))
     }
 
     /// From evidence alone: standings, degrees, who joins nobody, and then every hull.
@@ -200,8 +240,16 @@ impl Graph {
             self.reconsider(node, &mut seeds);
             seeds.clear();
         }
-        let all: Vec<u32> = (0..nodes).collect();
-        self.rebuild(&all);
+        for node in 0..nodes {
+            if self.nodes[node].cluster == NONE {
+                seeds.push(node);
+            }
+            // A few hulls at a time, so that they are still at hand when they are resolved.
+            if seeds.len() == HULLS_AHEAD || node + 1 == nodes {
+                self.rebuild(&seeds);
+                seeds.clear();
+            }
+        }
         Ok(())
     }
 

@@ -63,25 +63,29 @@ pub(crate) struct Verdict {
     pub(crate) taken: Vec<(HullEdge, Outcome)>,
 }
 
-/// A cluster while it grows. Members of namespaces without a limit are only counted.
-#[derive(Default)]
+/// A cluster while it grows. Only members that count towards a limit are listed.
+#[derive(Clone)]
 struct Growing {
-    members: Vec<u32>,
+    size: u32,
     limited: Vec<u32>,
-    counts: [u32; NAMESPACES_MAX],
+    counts: [u16; NAMESPACES_MAX],
 }
 
 struct Resolution<'a> {
     hull: &'a Hull,
     rules: &'a Rules,
+    /// The codes of namespaces with a limit.
+    limits: Vec<u8>,
     clusters: Vec<Growing>,
     cluster_of: Vec<u32>,
+    /// The next member of a place's cluster, round and round.
+    next: Vec<u32>,
 }
 
 /// Resolves a hull.
 pub(crate) fn resolve(hull: &Hull, rules: &Rules) -> Verdict {
     let mut edges = hull.edges.clone();
-    edges.sort_unstable_by_key(|edge| order(edge, hull, rules));
+    edges.sort_by_cached_key(|edge| order(edge, hull, rules));
     let mut resolution = Resolution::new(hull, rules);
     let mut taken: Vec<(HullEdge, Outcome)> = Vec::with_capacity(edges.len());
     for edge in edges {
@@ -106,16 +110,21 @@ fn order(edge: &HullEdge, hull: &Hull, rules: &Rules) -> (u8, u64, i64, Key, Key
 
 impl<'a> Resolution<'a> {
     fn new(hull: &'a Hull, rules: &'a Rules) -> Self {
-        let alone = |(place, node): (usize, &HullNode)| {
-            let place = u32::try_from(place).expect("a hull has fewer nodes than the graph");
+        let alone = |(place, node): (u32, &HullNode)| {
             let mut counts = [0; NAMESPACES_MAX];
             counts[usize::from(node.namespace)] = 1;
             let limited = if rules.limit(node.namespace) > 0 { vec![place] } else { Vec::new() };
-            Growing { members: vec![place], limited, counts }
+            Growing { size: 1, limited, counts }
         };
-        let clusters: Vec<Growing> = hull.nodes.iter().enumerate().map(alone).collect();
-        let cluster_of = clusters.iter().map(|cluster| cluster.members[0]).collect();
-        Self { hull, rules, clusters, cluster_of }
+        let places = 0..u32::try_from(hull.nodes.len()).expect("nodes are numbered by u32");
+        Self {
+            hull,
+            rules,
+            limits: (0..NAMESPACES_MAX as u8).filter(|code| rules.limit(*code) > 0).collect(),
+            clusters: places.clone().zip(&hull.nodes).map(alone).collect(),
+            cluster_of: places.clone().collect(),
+            next: places.collect(),
+        }
     }
 
     fn take(&mut self, edge: HullEdge) -> Outcome {
@@ -132,14 +141,14 @@ impl<'a> Resolution<'a> {
 
     fn refusal(&self, a: u32, b: u32) -> Option<Outcome> {
         let (left, right) = (&self.clusters[a as usize], &self.clusters[b as usize]);
-        for namespace in 0..NAMESPACES_MAX as u8 {
-            let limit = u32::from(self.rules.limit(namespace));
-            let slot = usize::from(namespace);
-            let together = left.counts[slot] + right.counts[slot];
+        for namespace in &self.limits {
+            let limit = u32::from(self.rules.limit(*namespace));
+            let slot = usize::from(*namespace);
+            let (here, there) = (u32::from(left.counts[slot]), u32::from(right.counts[slot]));
             // Where one side has none, the other was within its limit already.
-            let both = left.counts[slot] > 0 && right.counts[slot] > 0;
-            if limit > 0 && both && together > limit && self.exceeds(left, right, namespace) {
-                return Some(self.limit(left, right, namespace));
+            let may_exceed = here > 0 && there > 0 && here + there > limit;
+            if may_exceed && self.exceeds(left, right, *namespace) {
+                return Some(self.limit(left, right, *namespace));
             }
         }
         let in_both = |(x, y): &&(u32, u32)| {
@@ -150,8 +159,7 @@ impl<'a> Resolution<'a> {
         {
             return Some(Outcome::Forbidden { pair: *pair });
         }
-        let size = left.members.len() + right.members.len();
-        (size > self.rules.hull_nodes_max as usize).then_some(Outcome::Size)
+        (left.size + right.size > self.rules.hull_nodes_max).then_some(Outcome::Size)
     }
 
     fn keys(&self, pair: &(u32, u32)) -> (Key, Key) {
@@ -193,17 +201,25 @@ impl<'a> Resolution<'a> {
     }
 
     fn join(&mut self, a: u32, b: u32) {
-        let size = |cluster: u32| self.clusters[cluster as usize].members.len();
+        let size = |cluster: u32| self.clusters[cluster as usize].size;
         let (large, small) = if size(a) >= size(b) { (a, b) } else { (b, a) };
-        let moved = std::mem::take(&mut self.clusters[small as usize]);
-        for place in &moved.members {
-            self.cluster_of[*place as usize] = large;
+        // A cluster is numbered by one of its own places, so its ring can be entered there.
+        let mut place = small;
+        loop {
+            self.cluster_of[place as usize] = large;
+            place = self.next[place as usize];
+            if place == small {
+                break;
+            }
         }
+        self.next.swap(large as usize, small as usize);
+        let moved = std::mem::take(&mut self.clusters[small as usize].limited);
+        let Growing { size, counts, .. } = self.clusters[small as usize].clone();
         let kept = &mut self.clusters[large as usize];
-        kept.members.extend(moved.members);
-        kept.limited.extend(moved.limited);
-        for (count, more) in kept.counts.iter_mut().zip(moved.counts) {
-            *count += more;
+        kept.size += size;
+        kept.limited.extend(moved);
+        for (count, more) in kept.counts.iter_mut().zip(counts) {
+            *count = count.saturating_add(more);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::evidence::Statement;
 use crate::graph::{Graph, KNOWN, NONE, SEEN, SHARED};
 use crate::key::{Hasher, Key};
 use crate::normalise::normalise;
+use crate::persist::Loaded;
 use crate::prepare::{Prepared, Use, prepare};
 use crate::rules::Rules;
 
@@ -16,6 +17,8 @@ pub struct Resolver {
     pub(crate) graph: Graph,
     /// Rows were loaded that are not resolved yet.
     pub(crate) is_loading: bool,
+    /// Rows that wait until there are enough of them.
+    pub(crate) loading: Vec<Loaded>,
     /// Observations were taken in: nothing may be loaded any more.
     pub(crate) has_resolved: bool,
 }
@@ -47,7 +50,7 @@ impl Resolver {
     /// The secret has fewer than 16 or more than 64 bytes.
     pub fn new(secret: &[u8], rules: Rules) -> Result<Self> {
         let (hasher, graph) = (Hasher::new(secret)?, Graph::new(rules));
-        Ok(Self { hasher, graph, is_loading: false, has_resolved: false })
+        Ok(Self { hasher, graph, is_loading: false, loading: Vec::new(), has_resolved: false })
     }
 
     /// Takes in observations one after the other. How they are cut into batches changes nothing.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use rlibphonenumber::Region;
+use rlibphonenumber::{PHONE_NUMBER_UTIL, Region};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -130,15 +130,22 @@ const fn hull_nodes_max() -> u32 {
     5_000
 }
 
+/// A region that has phone numbers.
+fn region(code: &str) -> Result<Region> {
+    let known = Region::from_code(code).ok();
+    known
+        .filter(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(*region).is_some())
+        .ok_or_else(|| {
+            Error::new(format!("default_region is {code:?}; give an ISO 3166 code such as \"US\""))
+        })
+}
+
 impl Rules {
     /// Reads and checks the rules; an error names the rule that is wrong.
     pub fn from_json(text: &str) -> Result<Self> {
         let json: RulesJson = serde_json::from_str(text)
             .map_err(|error| Error::new(format!("the rules are not as expected: {error}")))?;
-        let default_region = Region::from_code(&json.default_region).map_err(|_| {
-            let found = &json.default_region;
-            Error::new(format!("default_region is {found:?}; give an ISO 3166 code such as \"US\""))
-        })?;
+        let default_region = region(&json.default_region)?;
         if !(2..=HULL_NODES_MAX).contains(&json.hull_nodes_max) {
             let found = json.hull_nodes_max;
             return Err(Error::new(format!(
@@ -245,6 +252,7 @@ mod tests {
         let window = namespace(r#"{"code": 0, "priority": 1, "limit_window": "hourly"}"#);
         assert!(refused(&window).contains("hourly"));
         assert!(refused(r#"{"namespaces": {}, "default_region": "Utopia"}"#).contains("Utopia"));
+        assert!(refused(r#"{"namespaces": {}, "default_region": "ZZ"}"#).contains("ZZ"));
         assert!(refused(r#"{"namespaces": {}, "hull_nodes_max": 1}"#).contains("hull_nodes_max"));
         assert!(refused(r#"{"namespaces": {}, "surprise": 1}"#).contains("surprise"));
         assert!(refused("no JSON").contains("not as expected"));

@@ -241,7 +241,7 @@ fn an_older_event_renames_and_the_old_id_still_resolves() {
 
 #[test]
 fn a_contested_household_is_explained_and_parted_at_once() {
-    // Ten people on one line, each with many devices: one hull, resolved as a whole.
+    // Four people on one line, each with many devices: one hull, resolved as a whole.
     let mut history: Vec<Told> = Vec::new();
     for person in 0..4 {
         let user = format!("user-{person}");
