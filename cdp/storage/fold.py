@@ -8,6 +8,7 @@ busy, all folds that share a `Pace` together take at most a configured share of 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SHARE_MAX: Final = 0.1
 HOLD_S_MAX: Final = 0.005
+GATHER_S: Final = 0.01
 _FIRST_STEP_ENTRIES: Final = 64
 
 
@@ -91,7 +93,12 @@ async def run_fold(
     pace = pace or Pace()
     offset = cursors.get(reader)
     entries_max = min(batch_max, _FIRST_STEP_ENTRIES)
+    began_s = -math.inf
     while await wait_for_entries(log, offset, stopping):
+        if log.published - offset < batch_max:
+            # A step of fifty entries costs twice as much an entry as one of two hundred. So one
+            # that would be small waits a moment after the one before; a lone entry does not.
+            await trio.sleep(max(0.0, began_s + GATHER_S - trio.current_time()))
         entries = log.read(offset, batch_max)
         taken_count = 0
         while taken_count < len(entries):

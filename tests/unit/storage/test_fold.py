@@ -171,12 +171,12 @@ async def test_a_power_cut_anywhere_gives_the_same_output_in_the_end(seed):
     assert world.copied() == [b"%d" % i for i in range(200)]
 
 
-async def test_steps_shrink_until_they_hold_the_loop_for_five_milliseconds_or_less(mock_clock):
+async def test_steps_shrink_until_they_hold_the_loop_for_five_milliseconds_or_less(autojump_clock):
     world = World()
     world.feed(*[b"%d" % i for i in range(2000)])
 
     def slow(entries):
-        mock_clock.jump(0.001 * len(entries))  # a millisecond an entry
+        autojump_clock.jump(0.001 * len(entries))  # a millisecond an entry
         if entries[-1].offset == 1999:
             world.stopping.set()
 
