@@ -16,7 +16,7 @@ from tests.crash.daemon import Daemon, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONNECTIONS = 128
+CONNECTIONS = 256
 _CATCH_UP_S_MAX = 300.0
 
 

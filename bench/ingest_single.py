@@ -4,7 +4,7 @@ Estimate. A request is about 950 bytes; 10,000/s are 9.5 MB/s on loopback and ab
 neither limits. One core of Python does: parsing HTTP 5 us, reading and writing a socket through
 Trio 25 us, decoding and normalising JSON 15 us, its share of a group commit 3 us, the answer and
 task switches 15 us: about 65 us, 15,000/s. A commit syncs in 0.1 to 4 ms while the next one is
-gathered, so with 128 connections p50 is about 128 / 15,000 s = 8.5 ms and p99 under 30 ms.
+gathered, so with 256 connections p50 is about 256 / 15,000 s = 17 ms and p99 under 30 ms.
 The generator takes 16 us a request on the other core.
 """
 
