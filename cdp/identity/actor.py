@@ -18,6 +18,7 @@ by what is known then.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -315,8 +316,8 @@ class IdentityActor:
 
 async def load(resolver: Resolver, store: Store) -> None:
     """Gives the resolver its stored rows, a part at a time, so that others get their turn."""
-    start = b""
-    while rows := store.scan("identity", start, limit=LOAD_ROWS_MAX):
+    # One iterator over all: only the fold writes this family, and it does not run yet.
+    stored = store.items("identity")
+    while rows := list(islice(stored, LOAD_ROWS_MAX)):
         resolver.load(rows)
-        start = rows[-1][0] + b"\x00"
         await trio.lowlevel.checkpoint()
