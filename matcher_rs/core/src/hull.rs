@@ -1,44 +1,43 @@
 //! Hulls: everything that live evidence connects, limits aside. A change touches its own hull.
 //!
 //! Nearly always nothing in a hull can be refused, and then the hull is the profile and a new
-//! edge is one join. Where something can (`CONTESTED`), the hull is walked and resolved anew.
+//! edge is one join. Where something can (`CONTESTED`), the part that a change can reach is
+//! resolved anew (`region.rs`), or the whole hull is walked.
 
 use hashbrown::HashMap;
 
-use crate::graph::{CONTESTED, Graph, PARTED, PENDING, VISITED};
+use crate::graph::{CONTESTED, Graph, NONE, PARTED, PENDING, SUPPRESSED, VISITED};
 use crate::resolve::{Hull, HullEdge, HullNode, Verdict, resolve};
 use crate::rules::NAMESPACES_MAX;
 
 impl Graph {
     /// Brings profiles up to date with evidence that changed: `joined` are the ends of edges that
-    /// became live, `seeds` nodes whose hull changed in another way.
+    /// became live or stronger, `seeds` nodes whose hull changed in another way.
     pub(crate) fn settle(&mut self, joined: &[(u32, u32)], seeds: &mut Vec<u32>) {
         if !seeds.is_empty() {
             seeds.extend(joined.iter().flat_map(|(a, b)| [*a, *b]));
-            self.rebuild(seeds);
+            self.resolve_around(seeds, true);
             return;
         }
         for (a, b) in joined {
-            if !self.is_apart(*a) && !self.is_apart(*b) && !self.connect(*a, *b) {
-                seeds.push(*a);
+            if !self.is_apart(*a) && !self.is_apart(*b) {
+                self.connect(*a, *b);
             }
-        }
-        if !seeds.is_empty() {
-            self.rebuild(seeds);
         }
     }
 
-    /// The cases where a new live edge decides nothing but itself. False: resolve the hull.
-    fn connect(&mut self, a: u32, b: u32) -> bool {
+    fn connect(&mut self, a: u32, b: u32) {
         let (left, right) = (self.nodes[a].cluster, self.nodes[b].cluster);
         if left == right {
-            return self.clusters[left].flags & CONTESTED == 0;
-        }
-        if self.fits(left, right) || self.hangs_on(a, b) || self.hangs_on(b, a) {
+            // What holds a profile together already cannot be refused for being stronger.
+            if self.clusters[left].flags & CONTESTED != 0 && !self.is_monotone() {
+                self.resolve_around(&[a], true);
+            }
+        } else if self.fits(left, right) || self.hangs_on(a, b) || self.hangs_on(b, a) {
             self.join(a, b);
-            return true;
+        } else {
+            self.resolve_around(&[a, b], false);
         }
-        false
     }
 
     /// Whether a node has this edge only, and counts towards no limit. It cannot change what is
@@ -56,20 +55,24 @@ impl Graph {
     /// Resolves the hulls of these nodes from their evidence.
     pub(crate) fn rebuild(&mut self, seeds: &[u32]) {
         let (members, ends) = self.walk(seeds);
-        for member in &members {
-            let cluster = self.nodes[*member].cluster;
-            if cluster != crate::graph::NONE {
-                let founder = self.clusters[cluster].founder;
-                self.journal.note_node(*member, cluster, founder);
-            }
-        }
-        for member in &members {
-            self.leave_cluster(*member);
-        }
+        self.take_apart(&members);
         let mut start = 0;
         for end in ends {
             self.resolve_hull(&members[start..end]);
             start = end;
+        }
+    }
+
+    /// Takes whole clusters apart, after noting whose their members were.
+    pub(crate) fn take_apart(&mut self, members: &[u32]) {
+        for member in members {
+            let cluster = self.nodes[*member].cluster;
+            if cluster != NONE {
+                self.journal.note_node(*member, cluster, self.clusters[cluster].founder);
+            }
+        }
+        for member in members {
+            self.leave_cluster(*member);
         }
     }
 
@@ -125,14 +128,31 @@ impl Graph {
         let hull = self.hull_of(members);
         let verdict = resolve(&hull, &self.rules);
         self.work += verdict.taken.len() as u64;
-        let flags = self.contest(&hull, &verdict);
+        self.put_together(members, &verdict);
+    }
+
+    /// Makes the clusters of a verdict about these members, which are in none.
+    pub(crate) fn put_together(&mut self, members: &[u32], verdict: &Verdict) {
+        for (edge, outcome) in &verdict.taken {
+            self.set_suppressed(edge.edge, outcome.is_refusal());
+        }
         let mut parts: Vec<(u32, u32)> =
             verdict.cluster_of.iter().copied().zip(members.iter().copied()).collect();
         parts.sort_unstable();
         for part in parts.chunk_by(|x, y| x.0 == y.0) {
-            let of_part: Vec<u32> = part.iter().map(|(_, member)| *member).collect();
-            self.make_cluster(&of_part, flags[part[0].0 as usize]);
+            let part: Vec<u32> = part.iter().map(|(_, member)| *member).collect();
+            let pending = if self.is_pending(&part) { PENDING } else { 0 };
+            self.make_cluster(&part, CONTESTED | pending);
         }
+    }
+
+    /// Whether evidence that was refused joins one of these with a person.
+    fn is_pending(&self, members: &[u32]) -> bool {
+        let mut edges = members.iter().flat_map(|member| self.edges_of(*member));
+        edges.any(|(edge, other)| {
+            self.edges[edge].flags & SUPPRESSED != 0
+                && self.rules.is_person(self.nodes[other].namespace)
+        })
     }
 
     /// Whether nothing in a hull could be refused.
@@ -166,21 +186,6 @@ impl Graph {
         }
     }
 
-    /// The flags of each new cluster; marks the refused edges.
-    fn contest(&mut self, hull: &Hull, verdict: &Verdict) -> Vec<u8> {
-        let mut flags = vec![CONTESTED; hull.nodes.len()];
-        for (edge, outcome) in &verdict.taken {
-            let refused = outcome.is_refusal();
-            self.set_suppressed(edge.edge, refused);
-            for (end, other) in [(edge.a, edge.b), (edge.b, edge.a)] {
-                if refused && self.rules.is_person(hull.nodes[other as usize].namespace) {
-                    flags[verdict.cluster_of[end as usize] as usize] |= PENDING;
-                }
-            }
-        }
-        flags
-    }
-
     /// What decides about the hull of these members, by their place.
     pub(crate) fn hull_of(&self, members: &[u32]) -> Hull {
         let mut hull = Hull::default();
@@ -201,7 +206,8 @@ impl Graph {
             }
             for (index, other) in self.edges_of(*member) {
                 let edge = &self.edges[index];
-                let (true, Some(other)) = (edge.a == *member, places.get(&other)) else {
+                let is_within = edge.a == *member && !self.is_apart(other);
+                let (true, Some(other)) = (is_within, places.get(&other)) else {
                     continue;
                 };
                 if edge.standing().cannot {

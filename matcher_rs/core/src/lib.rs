@@ -31,6 +31,7 @@ mod key;
 mod normalise;
 mod persist;
 mod prepare;
+mod region;
 mod resolve;
 mod resolver;
 mod rules;

@@ -224,6 +224,10 @@ impl Rules {
         self.namespace(code)?.window_us
     }
 
+    pub(crate) fn has_windows(&self) -> bool {
+        self.namespaces.iter().flatten().any(|rule| rule.limit > 0 && rule.window_us.is_some())
+    }
+
     /// A namespace that rules no longer name yields to every other.
     pub(crate) fn priority(&self, code: u8) -> u32 {
         self.namespace(code).map_or(u32::from(u16::MAX), |namespace| namespace.priority)

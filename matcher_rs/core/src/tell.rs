@@ -1,13 +1,13 @@
 //! Taking in what an observation says about pairs, and noting what may follow from it.
 
 use crate::batch::Observed;
-use crate::evidence::{Said, Standing, Statement};
+use crate::evidence::{Evidence, Said, Standing, Statement};
 use crate::graph::{CONTESTED, Graph, NONE, PARTED};
 use crate::prepare::Use;
 
 /// What observed evidence changed about hulls.
 struct Effects {
-    /// Ends of edges that became live.
+    /// Ends of edges that became live or stronger.
     joined: Vec<(u32, u32)>,
     /// Nodes whose hulls changed otherwise.
     seeds: Vec<u32>,
@@ -54,9 +54,8 @@ impl Graph {
         effects: &mut Effects,
     ) {
         let edge = &mut self.edges[index];
-        let (first_us, kinds) = (edge.evidence.first_us, edge.evidence.kinds);
+        let evidence = edge.evidence;
         let mut is_new = edge.evidence.add(statement, observed.time_us, observed.source);
-        let order_changed = edge.evidence.first_us != first_us || edge.evidence.kinds != kinds;
         if !statement.is_event() {
             is_new |= self.note_said(index, statement, observed.time_us);
         }
@@ -67,11 +66,21 @@ impl Graph {
         let (before, after) = self.restand(index);
         if before != after {
             self.stand(index, before, after, effects);
-        } else if order_changed && after.live {
-            let (a, b) = (self.edges[index].a, self.edges[index].b);
-            if !self.is_apart(a) && !self.is_apart(b) && self.is_contested(a) {
-                effects.seeds.push(a);
-            }
+        } else if after.live {
+            self.strengthen(index, evidence, effects);
+        }
+    }
+
+    /// A live pair may come earlier in the order than before.
+    fn strengthen(&self, index: u32, before: Evidence, effects: &mut Effects) {
+        let edge = &self.edges[index];
+        let (a, b) = (edge.a, edge.b);
+        let (x, y) = (self.nodes[a].namespace, self.nodes[b].namespace);
+        let linked = edge.standing().linked;
+        let rank =
+            |evidence: Evidence| (evidence.assurance(linked, &self.rules, x, y), evidence.first_us);
+        if self.is_contested(a) && rank(before) != rank(edge.evidence) {
+            effects.joined.push((a, b));
         }
     }
 

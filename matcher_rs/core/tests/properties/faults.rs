@@ -138,6 +138,37 @@ fn a_hard_coded_user_id_joins_nobody_once_it_is_crowded() {
 }
 
 #[test]
+fn a_long_string_of_identifiers_costs_what_its_profiles_do() {
+    // Each browser names its own address and the one before: one hull, as long as somebody likes.
+    let link = |number: i64, time_us: i64| {
+        let browser = format!("browser-{number}");
+        let (here, before) =
+            (format!("p{number}@shop.example"), format!("p{}@shop.example", number - 1));
+        told(time_us, IDENTIFY, &[(ANONYMOUS, &browser), (EMAIL, &before), (EMAIL, &here)])
+    };
+    let mut resolver = resolver(RULES);
+    let string: Vec<Told> = (1..40_000).map(|n| link(n, n)).collect();
+    feed(&mut resolver, &string);
+    assert!(resolver.work() < 40_000 * 50, "{} steps", resolver.work());
+    let known = Known(&resolver);
+    assert!(!known.are_one((EMAIL, "p1@shop.example"), (EMAIL, "p300@shop.example")));
+}
+
+#[test]
+fn an_alias_that_an_operator_took_back_counts_two_people() {
+    let resolver = fed(
+        RULES,
+        &[
+            told(1, ALIAS, &[(USER, "new"), (USER, "old"), (ANONYMOUS, "old")]),
+            told(2, UNLINK, &[(USER, "new"), (USER, "old")]),
+            told(3, CO_OCCUR, &[(USER, "new"), (ANONYMOUS, "tablet")]),
+            told(4, CO_OCCUR, &[(USER, "old"), (ANONYMOUS, "tablet")]),
+        ],
+    );
+    assert!(resolver.is_shared(Known(&resolver).key(ANONYMOUS, "tablet")));
+}
+
+#[test]
 fn a_replayed_day_and_seven_days_out_of_order_change_nothing() {
     let mut chance = Chance::new(7);
     let mut day: Vec<Told> = Vec::new();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::oracle::Oracle;
 use crate::world::{
     Chance, DAY, EMAIL, LINK, RETRACT, Rows, Told, UNLINK, fed, feed, history, reloaded, resolver,
-    seen, tight_rules,
+    seen, tight_rules, wide_history,
 };
 
 /// Runs a property for many seeds.
@@ -58,6 +58,26 @@ fn incremental_equals_the_oracle_after_every_observation() {
             let profiles: BTreeSet<Key> = expected.nodes.values().map(|found| found.0).collect();
             assert_eq!(statistics.shared, shared, "seed {seed}, step {step}");
             assert_eq!(statistics.profiles, profiles.len() - shared, "seed {seed}, step {step}");
+        }
+    });
+}
+
+#[test]
+fn long_hulls_of_many_profiles_equal_the_oracle() {
+    for_all(400, |seed, chance| {
+        let rules = tight_rules(chance);
+        let told = wide_history(chance, 90);
+        let mut resolver = resolver(&rules);
+        let mut oracle = Oracle::new(&rules);
+        for (step, one) in told.iter().enumerate() {
+            feed(&mut resolver, std::slice::from_ref(one));
+            oracle.tell(one, &resolver);
+            if step % 10 == 9 || step > 80 {
+                let expected = oracle.resolve();
+                assert_eq!(oracle.of(&resolver), expected.nodes, "seed {seed}, step {step}");
+                let suppressed = resolver.statistics().suppressed;
+                assert_eq!(suppressed, expected.refused.len(), "seed {seed}, step {step}");
+            }
         }
     });
 }

@@ -100,6 +100,32 @@ pub fn history(chance: &mut Chance, most: usize) -> Vec<Told> {
     (0..1 + chance.below(most)).map(|_| observation(chance)).collect()
 }
 
+/// A history of many people who share phone numbers, addresses and devices with their neighbours,
+/// so that long hulls of many profiles come about.
+pub fn wide_history(chance: &mut Chance, most: usize) -> Vec<Told> {
+    let one = |chance: &mut Chance| {
+        let place = chance.below(16);
+        let beside = place + chance.below(2);
+        let named = [
+            (USER, format!("user-{place}")),
+            (EMAIL, format!("p{beside}@shop.example")),
+            (PHONE, format!("+1650253{:04}", 1_000 + beside / 2)),
+            (ANONYMOUS, format!("browser-{beside}")),
+            (DEVICE, format!("device-{place}")),
+            (CRM, format!("crm-{}", place / 2)),
+        ];
+        let kinds = if chance.below(4) == 0 { 9 } else { 6 };
+        let kind = [IDENTIFY, IDENTIFY, CO_OCCUR, CO_OCCUR, CRM_ROW, LOGIN, LINK, UNLINK, RETRACT]
+            [chance.below(kinds)];
+        let first = chance.below(named.len());
+        let others = 1 + chance.below(2);
+        let picked = (0..=others).map(|step| named[(first + step * 2 + step / 2) % 6].clone());
+        let time_us = chance.below(600) as i64 * HOUR;
+        Told { time_us, kind, source: 0, named: picked.collect() }
+    };
+    (0..most).map(|_| one(chance)).collect()
+}
+
 fn observation(chance: &mut Chance) -> Told {
     let kind =
         [CO_OCCUR, CO_OCCUR, IDENTIFY, IDENTIFY, ALIAS, LOGIN, CRM_ROW, LINK, UNLINK, RETRACT]
