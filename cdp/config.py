@@ -26,6 +26,7 @@ from cdp.config_checks import (
     same_priority,
     too_short,
 )
+from cdp.config_consent import Consent, Keys, Privacy, TrackingPlanConfig
 from cdp.config_reading import Environ, MaybeSecret, Secret, Table, read_table, unknown
 from cdp.domain.event import EVENT_TYPES
 from cdp.domain.identifier import NAMESPACES
@@ -38,12 +39,15 @@ __all__ = [
     "DestinationConfig",
     "Gateway",
     "Identity",
+    "Keys",
     "Limits",
     "NamespaceRule",
+    "Privacy",
     "Retention",
     "Secret",
     "Source",
     "Table",
+    "TrackingPlanConfig",
     "load",
     "read_toml",
 ]
@@ -94,9 +98,24 @@ class Source(Table, frozen=True):
     kind: Literal["browser", "server"] = "browser"
     enabled: bool = True
     allowed_origins: tuple[str, ...] = ()  # empty: any
+    jurisdiction: str = ""  # of its events: DE, US-CA ...; empty: see [consent]
+    # Whether what its events say grants consent; denials always count. A browser key is public, so
+    # its grants count only where this is said and the request comes from an allowed origin.
+    grants: bool | None = None  # None: a server's do, a browser's do not
+
+    @property
+    def grants_count(self) -> bool:
+        """Whether grants from this source are recorded at all."""
+        return self.kind == "server" if self.grants is None else self.grants
 
     def contradictions(self) -> list[str]:
-        return bad_write_key(self.write_key) + bad_origins(self.allowed_origins)
+        found = bad_write_key(self.write_key) + bad_origins(self.allowed_origins)
+        if self.kind == "browser" and self.grants and not self.allowed_origins:
+            found.append(
+                "grants: a browser key is public; name the pages whose consent dialogue may grant: "
+                'allowed_origins = ["https://shop.example.com"]'
+            )
+        return found
 
 
 class DestinationConfig(Table, frozen=True):
@@ -118,12 +137,6 @@ class DestinationConfig(Table, frozen=True):
             for event in self.events
             if event not in EVENT_TYPES
         ]
-
-
-class Consent(Table, frozen=True):
-    """What holds where an event says nothing. A purpose that is not listed is denied."""
-
-    defaults: dict[str, Literal["granted", "denied"]] = {}
 
 
 class NamespaceRule(Table, frozen=True):
@@ -242,6 +255,12 @@ class Limits(Table, frozen=True):
     deliver_timeout_s: float = 30.0
     response_bytes_max: int = 64 * 2**10
     dead_letters_max: int = 1_000_000
+    # consent and erasure
+    standing_cache_max: int = 100_000  # people whose standing is kept in memory
+    key_cache_max: int = 200_000  # keys of people kept in memory, 100 bytes each
+    consent_string_bytes_max: int = 4 * 2**10  # a TC or GPP string
+    erasure_retry_days_max: float = 30.0  # how long a destination is asked again to erase
+    requests_open_max: int = 100_000  # requests of data subjects under way
     drain_timeout_s: float = 20.0
 
     def contradictions(self) -> list[str]:
@@ -278,6 +297,9 @@ class Config(Table, frozen=True):
     sources: dict[str, Source] = {}
     destinations: dict[str, DestinationConfig] = {}
     consent: Consent = Consent()
+    keys: Keys = Keys()
+    privacy: Privacy = Privacy()
+    tracking_plan: TrackingPlanConfig = TrackingPlanConfig()
     identity: Identity = Identity()
     retention: Retention = Retention()
     limits: Limits = Limits()

@@ -21,14 +21,24 @@ EVENT_SCHEMA: Final = 1
 
 
 class ConsentStamp(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the event itself said about consent when it was collected. Never rewritten.
+    """What was known about consent when the event was collected. Never rewritten.
 
     `purposes` maps a category or purpose id to whether it was granted. `present` is False where
-    the event carried no consent object at all, which is not the same as an empty one.
+    the event made no statement at all, which is not the same as an empty one; `readable` is False
+    where it made one that could not be read. `head` is the sequence number that the consent
+    ledger would give next at that moment: what held then is what was recorded before it.
+    `signals` maps tcf and gpp to the first 16 digits of the SHA-256 of the string.
     """
 
     present: bool = False
     purposes: dict[str, bool] = {}
+    readable: bool = True
+    head: int = 0
+    jurisdiction: str = ""
+    regime: str = ""  # name and version
+    gpc: bool = False
+    signals: dict[str, str] = {}
+    policy: str = ""  # id@version
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):

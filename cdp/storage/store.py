@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 # Every column family, and what its keys are.
 FAMILIES: Final = (
@@ -33,6 +33,14 @@ FAMILIES: Final = (
     "pending",  # destination name + 0x00 + activation offset u64 -> pending delivery
     "dead",  # destination name + 0x00 + activation offset u64 -> dead letter
     "outcomes",  # event offset u64 by 256 + destination + 0x00 + commit u64 -> what became of them
+    "subjects",  # node 16 -> the key slots that its data is sealed with, u64 each, newest last
+    "consent",  # seq u64 -> consent record
+    "standing",  # node 16 -> where each purpose stands for the identifier, and the seqs of records
+    "suppressed",  # node 16 -> since when and why nothing about it may be stored or sent
+    "recipients",  # profile id 16 + destination name -> when it first got something of the profile
+    "requests",  # request id 16 -> a data subject's request: what it asks, and how far it is
+    "erasures",  # request id 16 + destination name -> the erasure's job at a destination
+    "audit",  # seq u64 -> audit record
 )
 
 

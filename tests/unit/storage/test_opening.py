@@ -91,7 +91,7 @@ async def test_a_newer_format_is_refused_before_anything_is_touched(tmp_path):
     await fill(tmp_path)
     (tmp_path / "format").write_text("cdp store format 99\n")
     before = sorted(file.name for file in (tmp_path / "db").iterdir())
-    with pytest.raises(StorageError, match=r"has format 99, this version of cdp knows up to 1"):
+    with pytest.raises(StorageError, match=r"has format 99, this version of cdp knows up to 2"):
         open_it(tmp_path)
     assert sorted(file.name for file in (tmp_path / "db").iterdir()) == before
 
