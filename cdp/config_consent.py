@@ -11,7 +11,7 @@ from typing import Literal
 
 from cdp.config_checks import too_short
 from cdp.config_reading import Secret, Table
-from cdp.domain.consent import Basis  # noqa: TC001 -- the reader walks the annotations
+from cdp.domain.consent import Basis
 
 
 class Purpose(Table, frozen=True):
