@@ -112,21 +112,38 @@ def _close(found: dict[int, list[int]], start: int, last: int) -> None:
 
 def explain_event(store: Store, offset: int) -> list[Explanation]:
     """Everything that became of the event at this offset, oldest first; what waits comes last."""
-    bucket = offset - offset % BUCKET
+    # Bounded: `pending` holds at most Limits.pending_max rows a destination.
+    waiting = explain_waiting(store.scan("pending"))
+    return explain_events(store, [offset])[offset] + waiting.get(offset, [])
+
+
+def explain_events(store: Store, offsets: Iterable[int]) -> dict[int, list[Explanation]]:
+    """What became of each of these events, oldest first; a bucket that many share is read once."""
+    found: dict[int, list[Explanation]] = {offset: [] for offset in offsets}
+    buckets: dict[int, list[int]] = {}
+    for offset in found:
+        buckets.setdefault(offset - offset % BUCKET, []).append(offset)
+    for bucket, members in buckets.items():
+        _explain_bucket(store, bucket, members, found)
+    for explanations in found.values():
+        explanations.sort(key=lambda one: one.at_us)
+    return found
+
+
+def _explain_bucket(
+    store: Store, bucket: int, offsets: list[int], found: dict[int, list[Explanation]]
+) -> None:
     start, end = bucket.to_bytes(8, "big"), (bucket + BUCKET).to_bytes(8, "big")
-    found: list[Explanation] = []
     for key, value in store.scan("outcomes", start, end):
         row = _decode(value)
         name = key[8:-9].decode()
-        found += [
-            Explanation(
+        for g in row.groups:
+            one = Explanation(
                 name, KINDS[g.kind], STATES[g.state], g.reason, row.at_us, g.attempts, g.replay
             )
-            for g in row.groups
-            if _names(g.runs, offset - bucket)
-        ]
-    found.sort(key=lambda one: one.at_us)
-    return found + _pending(store, offset)
+            for offset in offsets:
+                if _names(g.runs, offset - bucket):
+                    found[offset].append(one)
 
 
 def _names(runs: list[int], place: int) -> bool:
@@ -134,11 +151,12 @@ def _names(runs: list[int], place: int) -> bool:
     return any(start <= place < start + length for start, length in pairs)
 
 
-def _pending(store: Store, offset: int) -> list[Explanation]:
-    # Bounded: `pending` holds at most Limits.pending_max rows a destination.
-    waiting = [(key, owed_from_row(key, row, 0, 0.0)) for key, row in store.scan("pending")]
-    return [
-        Explanation(
+def explain_waiting(rows: Iterable[tuple[bytes, bytes]]) -> dict[int, list[Explanation]]:
+    """What these rows of `pending` say is still to happen, by the offset of the event."""
+    found: dict[int, list[Explanation]] = {}
+    for key, row in rows:
+        owed = owed_from_row(key, row, 0, 0.0)
+        one = Explanation(
             key[:-9].decode(),
             KINDS[owed.kind],
             "pending",
@@ -147,6 +165,5 @@ def _pending(store: Store, offset: int) -> list[Explanation]:
             owed.attempts,
             owed.replay,
         )
-        for key, owed in waiting
-        if owed.cause_offset == offset
-    ]
+        found.setdefault(owed.cause_offset, []).append(one)
+    return found
