@@ -22,7 +22,7 @@ from cdp.console.profile_routes import ProfileRoutes
 from cdp.errors import CdpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from starlette.routing import Route
     from starlette.types import ASGIApp
@@ -42,11 +42,18 @@ def routes(surface: ControlSurface) -> list[Route]:
 
 
 def control_app(
-    surface: ControlSurface, *, token: Secret | None, new_id: Callable[[], str]
+    surface: ControlSurface,
+    *,
+    token: Secret | None,
+    new_id: Callable[[], str],
+    more: Sequence[Route] = (),
 ) -> ASGIApp:
-    """The control plane behind its guard. `new_id` names requests (`Environment.new_id`)."""
+    """The control plane behind its guard. `new_id` names requests (`Environment.new_id`).
+
+    `more` are the routes of people's rights, which need stores of their own.
+    """
     app = Starlette(
-        routes=list(routes(surface)),
+        routes=[*routes(surface), *more],
         exception_handlers={CdpError: refused, 404: no_route, 405: wrong_method},
     )
     app.router.redirect_slashes = False

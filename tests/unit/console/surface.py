@@ -79,9 +79,11 @@ def became(**fields):
     return SimpleNamespace(**default | fields)
 
 
-def client(surface, *, token=None, base_url="http://127.0.0.1:8081", raises=True, **options):
+def client(
+    surface, *, token=None, base_url="http://127.0.0.1:8081", raises=True, more=(), **options
+):
     """A client of the control plane, without a socket."""
     ids = iter(f"request-{n}" for n in range(10_000))
-    app = control_app(surface, token=token and Secret(token), new_id=lambda: next(ids))
+    app = control_app(surface, token=token and Secret(token), new_id=lambda: next(ids), more=more)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=raises)
     return httpx.AsyncClient(transport=transport, base_url=base_url, **options)
