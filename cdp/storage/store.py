@@ -40,7 +40,7 @@ FAMILIES: Final = (
     "recipients",  # profile id 16 + destination name -> when it first got something of the profile
     "requests",  # request id 16 -> a data subject's request: what it asks, and how far it is
     "erasures",  # request id 16 + destination name -> the erasure's job at a destination
-    "audit",  # seq u64 -> audit record
+    "audit",  # seq u64 -> audit record; 0xff + its size u64 -> signed checkpoint
 )
 
 
