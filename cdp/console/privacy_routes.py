@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from cdp.console.privacy_surface import PrivacySurface
+    from cdp.console.privacy_surface import Identifiers, PrivacySurface
     from cdp.console.surface import Listing
 
 Json = dict[str, Any]
@@ -214,16 +214,22 @@ def read_asked(body: Mapping[str, Any]) -> Asked:
     )
 
 
-def read_identifiers(value: Any) -> dict[str, str]:
-    """`{namespace: value}` with one to twenty of a person's identifiers. Raises Refused."""
-    if not isinstance(value, dict) or not 1 <= len(value) <= IDENTIFIERS_MAX:
-        raise Refused(f"identifiers must be an object with 1 to {IDENTIFIERS_MAX} identifiers")
-    for namespace, one in value.items():
+def read_identifiers(value: Any) -> Identifiers:
+    """`{namespace: value or [value, ...]}`, one to twenty of one person. Raises Refused."""
+    if not isinstance(value, dict):
+        raise Refused('identifiers must be an object such as {"email": "ada@example.com"}')
+    found: list[tuple[str, str]] = []
+    for namespace, given in value.items():
         if not _NAMESPACE.fullmatch(namespace):
             raise Refused("a namespace of identifiers must be a word such as user_id or email")
-        if not isinstance(one, str) or not 1 <= len(one) <= VALUE_CHARS_MAX:
-            raise Refused(f"identifiers.{namespace} must be a text of 1 to {VALUE_CHARS_MAX} chars")
-    return {namespace.lower(): one for namespace, one in value.items()}
+        for one in given if isinstance(given, list) else [given]:
+            if not isinstance(one, str) or not 1 <= len(one) <= VALUE_CHARS_MAX:
+                text = f"identifiers.{namespace} must be a text of 1 to {VALUE_CHARS_MAX} chars"
+                raise Refused(text)
+            found.append((namespace.lower(), one))
+    if not 1 <= len(found) <= IDENTIFIERS_MAX:
+        raise Refused(f"identifiers must hold 1 to {IDENTIFIERS_MAX} identifiers")
+    return tuple(found)
 
 
 async def _body(request: Request, known: Collection[str]) -> Json:

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cdp.console.surface import Listing
 
 Json = dict[str, Any]
+Identifiers = tuple[tuple[str, str], ...]
 
 Kind = Literal["erasure", "access", "portability", "restriction", "suppression"]
 KINDS: Final = ("erasure", "access", "portability", "restriction", "suppression")
@@ -47,7 +46,7 @@ ENDED: Final = frozenset({"complete", "partially_complete", "denied", "cancelled
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it was made. `identifiers`: namespace -> value, one or more of one person.
+    """A request as it was made. `identifiers`: (namespace, value), one or more of one person.
 
     `suppress` and `downstream` are about erasure only: whether the person may come back, and
     whether destinations are told. `hold` is a reason to wait, such as a legal claim. `channel`:
@@ -56,7 +55,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
-    identifiers: Mapping[str, str]
+    identifiers: Identifiers
     external_id: str = ""
     regulation: str = ""
     hold: str = ""
@@ -128,7 +127,7 @@ class PrivacySurface(Protocol):
         """Whether an event, or anything of a person, may go there now, and why. Raises NotFound."""
         ...
 
-    async def unsuppress(self, identifiers: Mapping[str, str], *, by: str, reason: str) -> Json:
+    async def unsuppress(self, identifiers: Identifiers, *, by: str, reason: str) -> Json:
         """Lets an identifier be heard of again. What was erased stays erased."""
         ...
 

@@ -18,6 +18,8 @@ from cdp.console.surface import Refused
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from cdp.console.privacy_surface import Identifiers
+
 Json = dict[str, Any]
 
 SUBJECTS_MAX: Final = 5_000
@@ -97,9 +99,9 @@ class Ordered(msgspec.Struct, frozen=True):
             downstream=verb.downstream,
         )
 
-    def identifiers(self, subject: str) -> dict[str, str]:
+    def identifiers(self, subject: str) -> Identifiers:
         """A subject as an identifier of ours."""
-        return {_SUBJECTS[self.subject_type]: subject}
+        return ((_SUBJECTS[self.subject_type], subject),)
 
 
 def read_public(body: Mapping[str, Any]) -> Ordered:

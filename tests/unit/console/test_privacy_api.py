@@ -80,7 +80,7 @@ async def test_a_request_is_recorded_and_told_without_the_identifiers(http, book
     assert (told["id"], told["state"]) == (ID, "received")
     assert "ada" not in json.dumps(told)
     asked = book.asked[0]
-    assert (asked.kind, asked.identifiers, asked.channel) == ("erasure", ADA, "api")
+    assert (asked.kind, dict(asked.identifiers), asked.channel) == ("erasure", ADA, "api")
     assert (asked.external_id, asked.regulation, asked.hold) == ("ticket 7", "gdpr", "")
     assert (asked.verified_by, asked.suppress, asked.downstream) == ("", True, True)
 
@@ -100,7 +100,9 @@ async def test_a_body_can_not_verify_itself(http, book):
         ({"kind": "forget", "identifiers": ADA}, "kind must be one of"),
         ({"kind": ["erasure"], "identifiers": ADA}, "kind must be one of"),
         ({"kind": "erasure"}, "identifiers must be an object"),
-        ({"kind": "erasure", "identifiers": {}}, "with 1 to 20"),
+        ({"kind": "erasure", "identifiers": {}}, "hold 1 to 20"),
+        ({"kind": "erasure", "identifiers": {"email": []}}, "hold 1 to 20"),
+        ({"kind": "erasure", "identifiers": {"email": ["a", 1]}}, "must be a text"),
         ({"kind": "erasure", "identifiers": []}, "identifiers must be an object"),
         ({"kind": "erasure", "identifiers": {"email": ""}}, "identifiers.email must be a text"),
         ({"kind": "erasure", "identifiers": {"email": 7}}, "identifiers.email must be a text"),
@@ -118,6 +120,15 @@ async def test_what_cannot_be_read_is_refused_whole(http, book, body, says):
     assert answer.status_code == 400
     assert says in answer.json()["error"]["message"]
     assert book.asked == []
+
+
+async def test_a_person_may_have_several_identifiers_of_a_kind(http, book):
+    await ask(http, identifiers={"email": ["a@b.test", "c@d.test"], "User_Id": "ada"})
+    assert book.asked[0].identifiers == (
+        ("email", "a@b.test"),
+        ("email", "c@d.test"),
+        ("user_id", "ada"),
+    )
 
 
 async def test_too_many_identifiers_are_refused(http, book):
@@ -266,7 +277,7 @@ async def test_a_suppression_is_lifted_only_with_a_reason(http, book):
     body["reason"] = "came back as a customer"
     answer = await http.post("/v1/privacy/unsuppress", json=body)
     assert answer.json() == {"unsuppressed": 2}
-    assert book.orders == [("unsuppress", ADA, "eve", "came back as a customer")]
+    assert book.orders == [("unsuppress", tuple(ADA.items()), "eve", "came back as a customer")]
 
 
 async def test_suppressions_are_listed_as_hashes(http, book):

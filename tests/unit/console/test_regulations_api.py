@@ -97,20 +97,20 @@ async def test_each_type_asks_for_what_its_name_says(http, book, type, expected)
     await order(http, regulationType=type)
     asked = book.asked[0]
     assert (asked.kind, asked.suppress, asked.downstream) == expected
-    assert (asked.identifiers, asked.channel) == ({"user_id": "ada"}, "regulation")
+    assert (asked.identifiers, asked.channel) == ((("user_id", "ada"),), "regulation")
     assert book.orders == [("approve", next(iter(book.rows)), "regulations api")]
 
 
 async def test_unsuppress_lifts_and_is_finished_at_once(http, book):
     regulation_id = await order(http, regulationType="UNSUPPRESS", subjectIds=["ada", "bob"])
-    assert sorted(one[1]["user_id"] for one in book.orders) == ["ada", "bob"]
+    assert sorted(dict(one[1])["user_id"] for one in book.orders) == ["ada", "bob"]
     assert (await show(http, regulation_id))["overallStatus"] == "FINISHED"
     assert (await http.delete(f"/regulations/{regulation_id}")).status_code == 400
 
 
 async def test_each_subject_is_a_request_of_its_own_once(http, book):
     await order(http, subjectIds=["ada", "bob", "ada"])
-    assert sorted(asked.identifiers["user_id"] for asked in book.asked) == ["ada", "bob"]
+    assert sorted(dict(asked.identifiers)["user_id"] for asked in book.asked) == ["ada", "bob"]
 
 
 async def test_five_thousand_subjects_are_taken_and_one_more_is_refused(http, book):
