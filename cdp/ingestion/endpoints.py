@@ -30,6 +30,7 @@ from cdp.ingestion.responses import (
 )
 from cdp.ingestion.routes import Route, find_route
 from cdp.ingestion.settings_endpoint import public_place, rudder_source_config, segment_settings
+from cdp.ingestion.stamp import GPC_HEADER, Sender, Stamper
 from cdp.ingestion.submission import Submission
 from cdp.ingestion.timestamps import parse_time
 
@@ -49,7 +50,14 @@ _NO_FIELDS: Final[dict[str, str]] = {}
 class Endpoints:
     """What the routes do. `held_bytes` is what requests in hand hold, over all connections."""
 
-    def __init__(self, *, config: Config, intake: Intake, environment: Environment) -> None:
+    def __init__(
+        self,
+        *,
+        config: Config,
+        intake: Intake,
+        environment: Environment,
+        stamper: Stamper | None = None,
+    ) -> None:
         self.held_bytes = 0
         self.stopping = False
         self._config = config
@@ -58,6 +66,7 @@ class Endpoints:
         self._environment = environment
         self._authenticator = Authenticator(config.sources)
         self._proxies = TrustedProxies(config.gateway.trusted_proxies)
+        self._stamper = stamper or Stamper(config.consent)
 
     async def begin(self, request: Request, peer: str) -> Answer | Submission:
         """The answer, or a submission that the log writer has taken, for `finish`."""
@@ -185,13 +194,25 @@ class Endpoints:
         sent_at = contents.sent_at
         if sent_at is None and b"sentat" in headers:
             sent_at = headers[b"sentat"].decode("latin-1")
-        address = self._proxies.client_address(peer, headers.get(b"x-forwarded-for"))
-        address = apply_policy(address, headers.get(b"x-ip-policy"))
+        received_at_us = self._environment.clock.now_us()
+        whole_address = self._proxies.client_address(peer, headers.get(b"x-forwarded-for"))
+        address = apply_policy(whole_address, headers.get(b"x-ip-policy"))
         browser = source.config.kind != "server" and _from_browser(headers, route)
         agent = headers.get(b"user-agent") if browser else None
+        origin = headers.get(b"origin")
+        sender = Sender(
+            self._stamper,
+            source,
+            received_at_us=received_at_us,
+            gpc=headers.get(GPC_HEADER) == b"1",
+            origin=origin.decode("latin-1") if origin else None,
+            address=whole_address,
+            kept_address=address if browser else None,
+            agent=agent,
+        )
         return Scope(
             source=source.name,
-            received_at_us=self._environment.clock.now_us(),
+            received_at_us=received_at_us,
             new_id=self._environment.new_id,
             limits=self._limits,
             sent_at_us=parse_time(sent_at),
@@ -202,6 +223,7 @@ class Endpoints:
             address=address if browser else None,
             direct_address=address,
             user_agent=agent.decode("utf-8", "replace") if agent else None,
+            sender=sender,
         )
 
     def _offer(self, submission: Submission, *, held_bytes: int) -> None:

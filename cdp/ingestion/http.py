@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cdp.config import Config
     from cdp.environment import Environment
     from cdp.ingestion.actor import Intake
+    from cdp.ingestion.stamp import Stamper
     from cdp.telemetry import Counter, Journal, Metrics
 
 FAREWELL_S: Final = 1.0  # for the last words to a client that is turned away
@@ -59,9 +60,12 @@ class Gateway:
         environment: Environment,
         metrics: Metrics,
         journal: Journal,
+        stamper: Stamper | None = None,
     ) -> None:
         self.limits = config.limits
-        self.endpoints = Endpoints(config=config, intake=intake, environment=environment)
+        self.endpoints = Endpoints(
+            config=config, intake=intake, environment=environment, stamper=stamper
+        )
         self.journal = journal
         self._metrics = metrics
         self._answers: dict[int, Counter] = {}

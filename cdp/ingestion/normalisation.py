@@ -22,7 +22,7 @@ from cdp.ingestion.decoding import (
     repair,
 )
 from cdp.ingestion.refusal import Rejection
-from cdp.ingestion.stamp import read_stamp
+from cdp.ingestion.stamp import NO_SENDER, Sender
 from cdp.ingestion.timestamps import event_time_us, parse_time
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Scope(msgspec.Struct, kw_only=True):
     `path_type` is the type that a single-event path names; `fallback_type` is used only where an
     event names none. `address` and `user_agent` are those of a browser's request, to fill in
     where the event lacks them; `direct_address` is the peer's, for servers that ask for it.
+    `sender` makes the stamps.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Scope(msgspec.Struct, kw_only=True):
     address: str | None = None
     direct_address: str | None = None
     user_agent: str | None = None
+    sender: Sender = NO_SENDER
 
 
 def read_wire(raw: bytes, limits: Limits) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def normalise(wire: dict[str, Any], scope: Scope) -> Event:
         properties,
         context,
         integrations,
-        read_stamp(context),
+        scope.sender.stamp_of(context),
         wire,
     )
 

@@ -28,6 +28,7 @@ _KEPT: Final = frozenset(
         b"expect",
         b"host",
         b"origin",
+        b"sec-gpc",
         b"sentat",
         b"transfer-encoding",
         b"user-agent",

@@ -1,49 +1,273 @@
-"""What an event says about consent, in the words of each vendor, as one stamp.
+"""What was known about consent when an event came in: its stamp, and what its sender says by it.
 
-Only `true` (or the text `"true"`) grants. A missing category is decided by the gate, not here.
+A `Stamper` knows the tables; a `Sender` is one request of one source. The stamp of an event without
+a consent object is made once a request, as it tells only where and when: jurisdiction, regime, head
+of the ledger, and Global Privacy Control.
+
+A public key is anybody's word. What it denies always counts; what it grants is recorded only where
+its source says so and the request comes from a page that may ask.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
+from cdp.config_consent import Consent
+from cdp.consent.signals import SignalReader
+from cdp.domain.consent import Proof, Statement
 from cdp.domain.event import ConsentStamp
+from cdp.ingestion.addresses import apply_policy
 
-NO_STAMP: Final = ConsentStamp()
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+    from cdp.consent.countries import CountryTable
+    from cdp.domain.consent import Authority
+    from cdp.domain.event import Event
+    from cdp.ingestion.authentication import KnownSource
+    from cdp.ingestion.collaborators import RegimeLike
 
-def read_stamp(context: dict[str, Any]) -> ConsentStamp:
-    """The stamp of an event. Where two vendors' objects disagree, the denial holds."""
-    preferences = _preferences(context.get("consent"))
-    management = _management(context.get("consentManagement"))
-    if preferences is None and management is None:
-        return NO_STAMP
-    purposes = preferences or {}
-    for purpose, granted in (management or {}).items():
-        purposes[purpose] = granted and purposes.get(purpose, True)
-    return ConsentStamp(present=True, purposes=purposes)
+GPC_HEADER: Final = b"sec-gpc"
 
-
-def _preferences(consent: Any) -> dict[str, bool] | None:
-    """`{"categoryPreferences": {"<id>": true}}`. An unreadable one grants nothing."""
-    if type(consent) is not dict or "categoryPreferences" not in consent:
-        return None
-    preferences = consent["categoryPreferences"]
-    if type(preferences) is not dict:
-        return {}
-    return {name: value is True or value == "true" for name, value in preferences.items()}
+_STAMPS_MAX: Final = 1_024
+_STRING_BYTES_MAX: Final = 4_096
+_JURISDICTION: Final = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?")
+_CUT_ADDRESS: Final = b"striplastoctet"
 
 
-def _management(management: Any) -> dict[str, bool] | None:
-    """`{"allowedConsentIds": [...], "deniedConsentIds": [...]}`. An id in both is denied."""
-    if type(management) is not dict:
-        return None
-    if "allowedConsentIds" not in management and "deniedConsentIds" not in management:
-        return None
-    allowed = dict.fromkeys(_ids(management.get("allowedConsentIds")), True)
-    denied = dict.fromkeys(_ids(management.get("deniedConsentIds")), False)
-    return {**allowed, **denied}
+class Stamper:
+    """Makes stamps by the configuration, the regimes and the state of the ledger."""
+
+    def __init__(
+        self,
+        consent: Consent,
+        *,
+        string_bytes_max: int = _STRING_BYTES_MAX,
+        regime_for: Callable[[str], RegimeLike] | None = None,
+        countries: CountryTable | None = None,
+        head: Callable[[], int] = int,
+    ) -> None:
+        self.reader = SignalReader(consent, string_bytes_max=string_bytes_max)
+        self.gpc_purposes = dict.fromkeys(sorted(self.reader.sale_or_share), False)
+        self._default = consent.jurisdiction
+        self._regime_for = regime_for
+        self._countries = countries
+        self._head = head
+        self._stamps: dict[tuple[str, bool, int], ConsentStamp] = {}
+
+    def stamp(self, jurisdiction: str, *, gpc: bool) -> ConsentStamp:
+        """The stamp of an event that says nothing itself."""
+        key = (jurisdiction, gpc, self._head())
+        stamp = self._stamps.get(key)
+        if stamp is None:
+            if len(self._stamps) >= _STAMPS_MAX:
+                self._stamps.clear()
+            regime = self._regime_for(jurisdiction) if self._regime_for else None
+            stamp = self._stamps[key] = ConsentStamp(
+                head=key[2],
+                jurisdiction=jurisdiction,
+                regime=f"{regime.name}@{regime.version}" if regime else "",
+                gpc=gpc,
+            )
+        return stamp
+
+    def place_of(self, address: str | None) -> str:
+        """The jurisdiction of an address; the default where nobody knows."""
+        if self._countries is not None and address:
+            return self._countries.code_of(address) or self._default
+        return self._default
 
 
-def _ids(value: Any) -> list[str]:
-    return [item for item in value if type(item) is str] if type(value) is list else []
+class Sender:
+    """Who sent a request, and what its headers say for all events in it."""
+
+    __slots__ = (
+        "_address",
+        "_agent",
+        "_asks_place",
+        "_gpc_statement",
+        "_origin",
+        "_proof",
+        "_stamp",
+        "_stamper",
+        "_trusted",
+        "authority",
+        "grants_count",
+        "received_at_us",
+        "source",
+    )
+
+    def __init__(
+        self,
+        stamper: Stamper,
+        known: KnownSource | None,
+        *,
+        received_at_us: int = 0,
+        gpc: bool = False,
+        origin: str | None = None,
+        address: str | None = None,
+        kept_address: str | None = None,
+        agent: bytes | None = None,
+    ) -> None:
+        """`address` tells the country and is not kept; `kept_address` is what may be."""
+        config = known.config if known is not None else None
+        server = config is not None and config.kind == "server"
+        self.source = known.name if known is not None else ""
+        self.received_at_us = received_at_us
+        self.authority: Authority = "server" if server else "public"
+        self.grants_count = (
+            config is not None
+            and config.grants_count
+            and (server or origin in config.allowed_origins)
+        )
+        self._stamper = stamper
+        self._origin, self._address, self._agent = origin, kept_address, agent
+        self._proof: Proof | None = None
+        self._gpc_statement: Statement | None = None
+        place = config.jurisdiction if config is not None else ""
+        self._trusted = server
+        self._asks_place = server and not place
+        # A server speaks for people elsewhere: its own address says nothing about theirs.
+        found = place or stamper.place_of(None if server else address)
+        self._stamp = stamper.stamp(found, gpc=gpc)
+
+    @property
+    def stamp(self) -> ConsentStamp:
+        """The stamp of an event that says nothing itself."""
+        return self._stamp
+
+    def stamp_of(self, context: dict[str, Any]) -> ConsentStamp:
+        """The stamp of an event with this context."""
+        consent, management = context.get("consent"), context.get("consentManagement")
+        stamp = self._by_body(context, consent) if self._trusted else self._stamp
+        if consent is None and management is None:
+            return stamp
+        said = self._stamper.reader.read(consent, management)
+        if said is None:
+            return stamp
+        purposes = {**said.purposes, **self._stamper.gpc_purposes} if stamp.gpc else said.purposes
+        return replace(
+            stamp,
+            present=True,
+            purposes=purposes,
+            readable=said.readable,
+            signals=said.signals,
+            policy=said.policy,
+        )
+
+    def statements_of(self, event: Event) -> list[Statement]:
+        """What an event of this request states about purposes, for the ledger."""
+        stamp = event.stamp
+        purposes = stamp.purposes
+        if stamp.gpc:  # its own statement speaks of these
+            gpc_purposes = self._stamper.gpc_purposes
+            purposes = {name: said for name, said in purposes.items() if name not in gpc_purposes}
+        said = [self._statement(event, purposes)] if stamp.present and purposes else []
+        if stamp.gpc:
+            said.append(self._by_gpc(stamp))
+        return said
+
+    def _statement(self, event: Event, purposes: dict[str, bool]) -> Statement:
+        consent = event.context.get("consent")
+        kind, signal = _kind_of(consent if type(consent) is dict else {}, event)
+        proof = self._request_proof()
+        if signal is not None or event.stamp.policy:
+            name, _, version = event.stamp.policy.partition("@")
+            proof = replace(
+                proof,
+                policy=name or None,
+                policy_version=version or None,
+                signal=signal,
+                signal_sha256=sha256(signal.encode()).hexdigest() if signal else None,
+            )
+        return Statement(
+            purposes=purposes,
+            kind=kind,
+            authority=self.authority,
+            source=self.source,
+            at_us=event.event_time_us,
+            received_at_us=event.received_at_us,
+            grants_count=self.grants_count,
+            jurisdiction=event.stamp.jurisdiction,
+            regime=event.stamp.regime,
+            proof=proof,
+        )
+
+    def _by_gpc(self, stamp: ConsentStamp) -> Statement:
+        """One for all events of a request: the header is about the browser, not about an event."""
+        made = self._gpc_statement
+        if made is None or made.jurisdiction != stamp.jurisdiction:
+            made = self._gpc_statement = Statement(
+                purposes=self._stamper.gpc_purposes,
+                kind="gpc",
+                authority=self.authority,
+                source=self.source,
+                at_us=self.received_at_us,
+                received_at_us=self.received_at_us,
+                grants_count=False,
+                jurisdiction=stamp.jurisdiction,
+                regime=stamp.regime,
+                proof=replace(self._request_proof(), method="gpc", signal="1"),
+            )
+        return made
+
+    def _request_proof(self) -> Proof:
+        if self._proof is None:
+            agent = self._agent
+            self._proof = Proof(
+                origin=self._origin,
+                address=apply_policy(self._address, _CUT_ADDRESS),
+                user_agent_sha256=sha256(agent).hexdigest() if agent else None,
+            )
+        return self._proof
+
+    def _by_body(self, context: dict[str, Any], consent: Any) -> ConsentStamp:
+        """What a server says for people: where they are, and their browsers' Sec-GPC."""
+        stamp = self._stamp
+        gpc = stamp.gpc or (type(consent) is dict and consent.get("gpc") is True)
+        place = self._place_in(context) if self._asks_place else stamp.jurisdiction
+        if gpc is stamp.gpc and place == stamp.jurisdiction:
+            return stamp
+        return self._stamper.stamp(place, gpc=gpc)
+
+    def _place_in(self, context: dict[str, Any]) -> str:
+        """A jurisdiction that is none of ours is the strictest; a location may be just a name."""
+        if (given := context.get("jurisdiction")) is not None:
+            return given if type(given) is str and _JURISDICTION.fullmatch(given) else ""
+        location = context.get("location")
+        if type(location) is dict and (place := _place_of(location)):
+            return place
+        address = context.get("ip")
+        return self._stamper.place_of(address if type(address) is str else None)
+
+
+def _place_of(location: dict[str, Any]) -> str:
+    """`{"country": "US", "region": "CA"}` as US-CA; empty where the country is not a code."""
+    country, region = location.get("country"), location.get("region")
+    if type(country) is not str or not _JURISDICTION.fullmatch(country):
+        return ""
+    if type(region) is str:
+        whole = region if region.startswith(f"{country}-") else f"{country}-{region}"
+        if _JURISDICTION.fullmatch(whole):
+            return whole
+    return country
+
+
+def _kind_of(consent: dict[str, Any], event: Event) -> tuple[str, str | None]:
+    """How it came, and the string that said it, if one did."""
+    signals = event.stamp.signals
+    if not signals or "categoryPreferences" in consent or "consentManagement" in event.context:
+        kind = "event"
+    else:
+        kind = "tcf" if "tcf" in signals else "gpp"
+    for name in signals:
+        if type(text := consent.get(name)) is str:
+            return kind, text
+    return kind, None
+
+
+NO_SENDER: Final = Sender(Stamper(Consent()), None)  # of whom nothing is known

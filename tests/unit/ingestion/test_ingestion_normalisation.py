@@ -274,14 +274,17 @@ def test_only_true_grants(value: object) -> None:
     assert purposes({"consent": {"categoryPreferences": {"ads": value}}}) == {"ads": False}
 
 
-@pytest.mark.parametrize("context", [{}, {"consent": None}, {"consent": {}}, {"consent": "yes"}])
+@pytest.mark.parametrize("context", [{}, {"consent": None}, {"consent": {}}])
 def test_no_consent_object_is_not_an_empty_one(context: dict[str, Any]) -> None:
     assert purposes(context) is None
     assert purposes({"consent": {"categoryPreferences": {}}}) == {}
 
 
-def test_preferences_that_cannot_be_read_grant_nothing() -> None:
-    assert purposes({"consent": {"categoryPreferences": ["ads"]}}) == {}
+@pytest.mark.parametrize("consent", ["yes", ["ads"], {"categoryPreferences": ["ads"]}, {"tcf": ""}])
+def test_consent_that_cannot_be_read_grants_nothing_and_the_stamp_says_so(consent: object) -> None:
+    stamp = event(context={"consent": consent}).stamp
+    assert (stamp.present, stamp.readable, stamp.purposes) == (True, False, {})
+    assert event(context={"consent": {"categoryPreferences": {}}}).stamp.readable
 
 
 def test_rudders_ids_become_the_stamp_and_a_denial_wins() -> None:
