@@ -1,6 +1,6 @@
 """Who may ask, and from where: checked before any route, for every request.
 
-With a token configured, every route but the two probes needs it, as `Authorization: Bearer
+With a token configured, every route but `OPEN_PATHS` needs it, as `Authorization: Bearer
 <token>` or, as Segment's profile API has it, as the user name of Basic authentication. Without a
 token the configuration allows loopback only; then the Host header must name loopback too, so that
 a web page cannot reach us through a name that it rebinds. A request that changes something must
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from cdp.config import Secret
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})  # probes; they say nothing about anybody
+# Probes, and what OpenDSR wants anybody to read. They say nothing about anybody.
+OPEN_PATHS: Final = frozenset(
+    {"/healthz", "/readyz", "/discovery", "/opendsr/discovery", "/opendsr/certificate.pem"}
+)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
