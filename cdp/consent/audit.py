@@ -216,14 +216,19 @@ def stored_records(store: Store, first: int = 0) -> Iterator[tuple[bytes, bytes]
         start = rows[-1][0] + b"\x00"
 
 
+def saved_edge(store: Store) -> tuple[int, list[bytes]]:
+    """Size and edge of the tree at the last checkpoint, as the next start takes them."""
+    saved = store.get("meta", _EDGE_KEY)
+    return msgspec.msgpack.decode(saved, type=_Edge) if saved else (0, [])
+
+
 def _restore(store: Store) -> tuple[Growing, bytes]:
     """The tree over what is stored, and the hash of the last record. Reads since the last edge.
 
     Raises:
         StoreDamaged: what is stored is shorter than what was signed, or is no chain.
     """
-    saved = store.get("meta", _EDGE_KEY)
-    size, edge = msgspec.msgpack.decode(saved, type=_Edge) if saved else (0, [])
+    size, edge = saved_edge(store)
     tree, previous = Growing(size, edge), NO_RECORD
     if size:
         last = store.get(FAMILY, (size - 1).to_bytes(8, "big"))
