@@ -1,6 +1,6 @@
 //! Python rows to a `Batch`, and what it did to Python. One pass each way.
 
-use matcher_core::{Batch, KEY_BYTES, Key};
+use matcher_core::{Batch, KEY_BYTES, Key, Row};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyList, PySequence, PyString, PyTuple};
@@ -84,7 +84,6 @@ pub fn resolution_of(py: Python<'_>, done: matcher_core::Resolution) -> PyResult
         events.append((leaf, profile, decided.state as u8, decided.shared, rejected))?;
     }
     let identifiers = done.identifiers.into_iter();
-    let records = done.rows.into_iter();
     let changes = done.changes.into_iter();
     Ok(Resolution {
         events: events.unbind(),
@@ -92,10 +91,7 @@ pub fn resolution_of(py: Python<'_>, done: matcher_core::Resolution) -> PyResult
             py,
             identifiers.map(|(key, code, value)| (bytes(py, key), code, value)),
         )?,
-        records: list(
-            py,
-            records.map(|(key, value)| (PyBytes::new(py, &key), PyBytes::new(py, &value))),
-        )?,
+        records: records_of(py, &done.rows, &done.deleted)?,
         changes: list(
             py,
             changes.map(|change| {
@@ -104,6 +100,16 @@ pub fn resolution_of(py: Python<'_>, done: matcher_core::Resolution) -> PyResult
             }),
         )?,
     })
+}
+
+/// Rows to write, then those to delete, whose value is None.
+fn records_of(py: Python<'_>, rows: &[Row], deleted: &[Vec<u8>]) -> PyResult<Py<PyList>> {
+    let records =
+        list(py, rows.iter().map(|(key, value)| (PyBytes::new(py, key), PyBytes::new(py, value))))?;
+    for key in deleted {
+        records.bind(py).append((PyBytes::new(py, key), py.None()))?;
+    }
+    Ok(records)
 }
 
 fn list<'py, T: IntoPyObject<'py>>(

@@ -118,6 +118,8 @@ pub struct Resolution {
     pub identifiers: Vec<(Key, u8, String)>,
     /// The rows that changed, each once.
     pub rows: Vec<Row>,
+    /// The keys of rows that are to be deleted.
+    pub deleted: Vec<Vec<u8>>,
     /// Merges, splits and renames, in the order of observations.
     pub changes: Vec<Change>,
 }

@@ -9,7 +9,7 @@ use hashbrown::{HashMap, HashTable};
 use crate::arena::Arena;
 use crate::evidence::{Evidence, Said, Standing};
 use crate::journal::Journal;
-use crate::key::Key;
+use crate::key::{KEY_BYTES, Key};
 use crate::rules::{NAMESPACES_MAX, Rules};
 
 /// No node, edge or cluster.
@@ -44,6 +44,8 @@ pub(crate) const VISITED: u8 = 16;
 pub(crate) const PARTED: u8 = 32;
 /// Its row is there, rather than only edges that name it.
 pub(crate) const KNOWN: u8 = 64;
+/// Forgotten: its slot is empty.
+pub(crate) const GONE: u8 = 128;
 
 /// A pair of identifiers.
 pub(crate) struct Edge {
@@ -61,6 +63,8 @@ pub(crate) const CANNOT: u8 = 4;
 pub(crate) const SAME: u8 = 8;
 pub(crate) const LINKED: u8 = 16;
 pub(crate) const SUPPRESSED: u8 = 32;
+/// Of a forgotten node: its slot is empty. `GONE` of nodes has another number.
+pub(crate) const REMOVED: u8 = 64;
 
 impl Edge {
     pub(crate) fn standing(&self) -> Standing {
@@ -81,6 +85,11 @@ impl Edge {
             (standing.linked, LINKED),
         ];
         self.flags |= bits.iter().filter(|(set, _)| *set).fold(0, |all, (_, bit)| all | bit);
+    }
+
+    /// The next edge of one of its ends.
+    const fn next_of(&self, node: u32) -> u32 {
+        if self.a == node { self.next_a } else { self.next_b }
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -122,6 +131,9 @@ pub(crate) struct Graph {
     pub(crate) dirty_edges: Vec<u32>,
     pub(crate) shared: usize,
     pub(crate) suppressed: usize,
+    /// Slots of nodes and edges that are empty.
+    pub(crate) gone_nodes: usize,
+    pub(crate) gone_edges: usize,
     /// Steps of walks so far, so that a test can bound them.
     pub(crate) work: u64,
 }
@@ -144,6 +156,8 @@ impl Graph {
             dirty_edges: Vec::new(),
             shared: 0,
             suppressed: 0,
+            gone_nodes: 0,
+            gone_edges: 0,
             work: 0,
         }
     }
@@ -191,6 +205,44 @@ impl Graph {
         let hash = |other: &u32| pair_hash(edges[*other].a, edges[*other].b);
         self.edge_index.insert_unique(pair_hash(x, y), index, hash);
         index
+    }
+
+    /// Takes an edge out of the list of one of its ends. The list is walked up to it.
+    pub(crate) fn unlink(&mut self, node: u32, edge: u32) {
+        let after = self.edges[edge].next_of(node);
+        let mut before = NONE;
+        let mut at = self.nodes[node].edges;
+        while at != edge {
+            (before, at) = (at, self.edges[at].next_of(node));
+            self.work += 1;
+        }
+        match before {
+            NONE => self.nodes[node].edges = after,
+            before if self.edges[before].a == node => self.edges[before].next_a = after,
+            before => self.edges[before].next_b = after,
+        }
+    }
+
+    /// Empties the slot of an edge that is in no list but that of a node which goes with it.
+    pub(crate) fn remove_edge(&mut self, edge: u32) {
+        let hash = pair_hash(self.edges[edge].a, self.edges[edge].b);
+        if let Ok(found) = self.edge_index.find_entry(hash, |index| *index == edge) {
+            found.remove();
+        }
+        self.edges[edge].flags = REMOVED;
+        self.gone_edges += 1;
+    }
+
+    /// Empties the slot of a node that is in no cluster and has no edges.
+    pub(crate) fn remove_node(&mut self, node: u32) {
+        let hash = self.nodes[node].key.short();
+        if let Ok(found) = self.node_index.find_entry(hash, |index| *index == node) {
+            found.remove();
+        }
+        let slot = &mut self.nodes[node];
+        (slot.key, slot.first_us, slot.edges) = (Key([0; KEY_BYTES]), i64::MAX, NONE);
+        (slot.next, slot.degree, slot.flags) = (NONE, 0, GONE);
+        self.gone_nodes += 1;
     }
 
     /// The edges of a node with the node at the other end, live or not, newest first.
@@ -288,9 +340,8 @@ impl Iterator for EdgesOf<'_> {
         }
         let index = self.next;
         let edge = &self.edges[index];
-        let (next, other) =
-            if edge.a == self.node { (edge.next_a, edge.b) } else { (edge.next_b, edge.a) };
-        self.next = next;
+        let other = if edge.a == self.node { edge.b } else { edge.a };
+        self.next = edge.next_of(self.node);
         Some((index, other))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 
-use crate::graph::Graph;
+use crate::graph::{GONE, Graph};
 use crate::key::Key;
 
 /// What happened to a profile.
@@ -88,6 +88,13 @@ impl Journal {
         self.by_cluster.retain(|(noted, _)| *noted != cluster);
     }
 
+    /// The founder before, of a node that stayed in its cluster while others joined that.
+    fn unmoved_owner(&self, graph: &Graph, node: u32) -> Option<u32> {
+        let cluster = graph.nodes[node].cluster;
+        let noted = self.by_cluster.iter().find(|(noted, _)| *noted == cluster);
+        noted.filter(|_| node < self.mark).map(|(_, founder)| *founder)
+    }
+
     /// Founders before, by node, and by themselves. In the order of nodes.
     fn owners(&self) -> BTreeMap<u32, u32> {
         let clusters = self.by_cluster.iter().map(|(_, founder)| (*founder, *founder));
@@ -106,15 +113,18 @@ impl Graph {
         if self.journal.is_empty() {
             return;
         }
-        let owners = self.journal.owners();
+        let mut owners = self.journal.owners();
+        owners.retain(|node, _| self.nodes[*node].flags & GONE == 0);
         let mut found: BTreeSet<(ChangeKind, Key, Key)> = BTreeSet::new();
         let mut renamed: BTreeMap<u32, u32> = BTreeMap::new();
         let founders: BTreeSet<u32> = owners.values().copied().collect();
+        let heirs = self.heirs(&owners);
+        let now_of = |old: u32| heirs.get(&old).copied().unwrap_or_else(|| self.founder(old));
         for old in &founders {
-            let now = self.founder(*old);
-            let took_over = now != *old && owners.get(&now) != Some(&now);
+            let now = now_of(*old);
+            let owner = owners.get(&now).copied().or_else(|| self.journal.unmoved_owner(self, now));
             // A founder that is new or was a member: it names one of the profiles anew.
-            if took_over && owners.get(&now).is_none_or(|owner| owner == old) {
+            if now != *old && owner != Some(now) && owner.is_none_or(|owner| owner == *old) {
                 let best = renamed.entry(now).or_insert(*old);
                 if self.is_older(*old, *best) {
                     *best = *old;
@@ -122,7 +132,7 @@ impl Graph {
             }
         }
         for old in &founders {
-            let now = self.founder(*old);
+            let now = now_of(*old);
             if now == *old {
                 continue;
             }
@@ -131,7 +141,7 @@ impl Graph {
             found.insert((kind, self.nodes[now].key, self.nodes[*old].key));
         }
         for (node, old) in &owners {
-            let (stayed, went) = (self.founder(*old), self.founder(*node));
+            let (stayed, went) = (now_of(*old), self.founder(*node));
             if stayed != went {
                 found.insert((ChangeKind::Split, self.nodes[stayed].key, self.nodes[went].key));
             }
@@ -142,5 +152,20 @@ impl Graph {
             profile,
             other,
         }));
+    }
+
+    /// For founders that were forgotten: the oldest founder of what is left of their profile.
+    fn heirs(&self, owners: &BTreeMap<u32, u32>) -> BTreeMap<u32, u32> {
+        let mut heirs: BTreeMap<u32, u32> = BTreeMap::new();
+        for (node, old) in owners {
+            if self.nodes[*old].flags & GONE != 0 {
+                let now = self.founder(*node);
+                let heir = heirs.entry(*old).or_insert(now);
+                if self.is_older(now, *heir) {
+                    *heir = now;
+                }
+            }
+        }
+        heirs
     }
 }

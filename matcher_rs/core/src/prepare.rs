@@ -89,9 +89,7 @@ pub(crate) fn prepare(
             prepared.uses.push(of(namespace, &normal, false));
             let takes_back =
                 matches!(observed.statement, Statement::ManualUnlink | Statement::Retract);
-            if let (true, Some(canonical)) = (rules.email == Some(namespace), rules.email_canonical)
-                && !takes_back
-                && let Some(value) = email::canonical(&normal)
+            if !takes_back && let Some((canonical, value)) = canonical_of(rules, namespace, &normal)
             {
                 prepared.uses.push(of(canonical, &value, true));
             }
@@ -99,4 +97,10 @@ pub(crate) fn prepare(
         prepared.ends.push((prepared.uses.len(), rejected.len()));
     }
     prepared
+}
+
+/// The canonical form of an address and its namespace, where rules ask for one and it differs.
+pub(crate) fn canonical_of(rules: &Rules, namespace: u8, normal: &str) -> Option<(u8, String)> {
+    let canonical = rules.email_canonical.filter(|_| rules.email == Some(namespace))?;
+    Some((canonical, email::canonical(normal)?))
 }

@@ -80,7 +80,7 @@ impl Resolver {
         Ok(resolution)
     }
 
-    /// Finds what is known already. Nothing is ever removed, so what is found stays true.
+    /// Finds what is known already. Nothing is removed meanwhile, so what is found stays true.
     fn look_up(&self, prepared: &mut Prepared, first: usize, last: usize) {
         for uses in prepared.each(first, last) {
             for used in uses {
@@ -238,8 +238,8 @@ impl Resolver {
     pub fn statistics(&self) -> Statistics {
         let graph = &self.graph;
         Statistics {
-            nodes: graph.nodes.len(),
-            edges: graph.edges.len(),
+            nodes: graph.nodes.len() - graph.gone_nodes,
+            edges: graph.edges.len() - graph.gone_edges,
             profiles: graph.profiles(),
             shared: graph.shared,
             suppressed: graph.suppressed,

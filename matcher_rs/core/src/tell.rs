@@ -5,12 +5,13 @@ use crate::evidence::{Evidence, Said, Standing, Statement};
 use crate::graph::{CONTESTED, Graph, NONE, PARTED};
 use crate::prepare::Use;
 
-/// What observed evidence changed about hulls.
-struct Effects {
+/// What evidence changed about hulls.
+#[derive(Default)]
+pub(crate) struct Effects {
     /// Ends of edges that became live or stronger.
-    joined: Vec<(u32, u32)>,
+    pub(crate) joined: Vec<(u32, u32)>,
     /// Nodes whose hulls changed otherwise.
-    seeds: Vec<u32>,
+    pub(crate) seeds: Vec<u32>,
 }
 
 impl Graph {
@@ -107,7 +108,13 @@ impl Graph {
         (before, after)
     }
 
-    fn stand(&mut self, index: u32, before: Standing, after: Standing, effects: &mut Effects) {
+    pub(crate) fn stand(
+        &mut self,
+        index: u32,
+        before: Standing,
+        after: Standing,
+        effects: &mut Effects,
+    ) {
         let (a, b) = (self.edges[index].a, self.edges[index].b);
         if before.live != after.live {
             self.count_degree(a, after.live);
