@@ -1,4 +1,4 @@
-"""Types of the Rust extension: deterministic identity. One crossing per batch.
+"""Types of the Rust extension: deterministic identity, and sealing. One crossing per batch.
 
 Namespaces are given by their code (`cdp.domain.identifier.NAMESPACE_CODE`). A node is the keyed
 128-bit hash of (namespace, normalised value): 16 bytes. A profile id is the node of its founder.
@@ -16,9 +16,12 @@ __all__ = [
     "KIND_MANUAL_LINK",
     "KIND_MANUAL_UNLINK",
     "KIND_RETRACT",
+    "Namer",
     "Observation",
     "Resolution",
     "Resolver",
+    "Sealer",
+    "Tampered",
     "attribute",
 ]
 
@@ -34,6 +37,27 @@ KIND_CRM_ROW: int
 KIND_MANUAL_LINK: int
 KIND_MANUAL_UNLINK: int  # cannot-link
 KIND_RETRACT: int  # of what was said about the pair until its time, and later within that hour
+
+@final
+class Namer:
+    """Nodes of identifiers, as a `Resolver` of the same key and rules has them. No graph."""
+
+    def __new__(cls, key: bytes, rules: str) -> Namer:
+        """`key`: 16 to 64 bytes; `rules`: JSON, see matcher_rs/core/src/rules.rs.
+
+        Raises:
+            ValueError: the key or a rule cannot be used; the text says which and why.
+        """
+
+    def nodes(self, named: Sequence[Sequence[tuple[int, str]]]) -> list[list[bytes]]:
+        """The nodes that each event names, of its usable identifiers in order.
+
+        The first is the leaf. An e-mail is followed by the node of its canonical form where that
+        differs. Empty where the event names nobody.
+        """
+
+    def node(self, namespace: int, value: str) -> bytes | None:
+        """The node of an identifier after normalisation; None where its value is not usable."""
 
 @final
 class Resolution:
@@ -69,6 +93,14 @@ class Resolver:
         """Takes stored rows, in any order and any number of calls, before the first `resolve`."""
 
     def resolve(self, observations: Sequence[Observation]) -> Resolution: ...
+    def forget(self, nodes: Sequence[bytes]) -> Resolution:
+        """Removes nodes with everything that was ever said about them, as if never named.
+
+        A reading of an alias that no event used goes with the other reading. The rows that are
+        deleted are those whose value is None; `events` and `new_identifiers` are empty, and the
+        changes are those of the profiles that are left, with observation 0. A profile of which
+        nothing is left has no change. Nodes that are not there are passed over.
+        """
     def node(self, namespace: int, value: str) -> bytes | None:
         """The node of an identifier after normalisation; None where its value is not usable."""
 
@@ -112,3 +144,68 @@ def attribute(logins: Sequence[tuple[int, bytes]], time_us: int) -> tuple[bytes,
 
     `logins` are (time_us, user node) in time order. The person is b"" by the rule none.
     """
+
+class Tampered(ValueError):
+    """What was found in a store is not what was sealed there. The text names the place."""
+
+@final
+class Sealer:
+    """Seals and opens records under data keys that a master key wraps; see matcher_rs/seal.
+
+    A slot is 64 bytes of the key file: a wrapped data key, or zeros where it was destroyed. The
+    keys used last are kept in memory, overwritten when let go. A call that needs others raises
+    KeyError with the list of their slots, and has done nothing: admit these, and call again.
+    """
+
+    def __new__(cls, master: bytes, epoch: int, seed: bytes, keys_max: int) -> Sealer:
+        """`master` and `seed`: 32 bytes each; a seed must be fresh, or nonces repeat.
+
+        Raises:
+            ValueError: an argument has the wrong size; the text says what to give.
+        """
+
+    def make_slots(self, first: int, count: int) -> bytes:
+        """New slots from number `first` on, as they are to lie in the key file."""
+
+    def admit(self, slots: Sequence[int], wrapped: bytes) -> None:
+        """Takes in slots as they lie in the key file, 64 bytes each, one after the other.
+
+        Raises:
+            Tampered: a slot holds nothing that the master key wraps.
+        """
+
+    def missing(self, slots: Sequence[int]) -> list[int]:
+        """The slots whose keys are not in memory, each once, in order."""
+
+    def live(self, slots: Sequence[int]) -> list[bool]:
+        """Of each slot, whether its key is there to be used. Raises KeyError, see above."""
+
+    def seal(
+        self, slots: Sequence[int], records: Sequence[bytes], contexts: Sequence[bytes]
+    ) -> list[bytes]:
+        """Seals each record with the key in its slot, for the place where it will lie.
+
+        Raises:
+            KeyError: keys are not in memory, see above.
+            ValueError: a key is destroyed, or a record is empty.
+        """
+
+    def open(self, sealed: Sequence[bytes], contexts: Sequence[bytes]) -> list[bytes]:
+        """Opens each record where it was found; b"" where its key is destroyed.
+
+        Raises:
+            KeyError: keys are not in memory, see above.
+            Tampered: a record is not what was sealed there.
+        """
+
+    def forget(self, slots: Sequence[int]) -> None:
+        """Overwrites and forgets keys."""
+
+    def rewrap(self, other_master: bytes, first: int, wrapped: bytes) -> bytes:
+        """Slots that another master key wraps, wrapped under this one. Raises Tampered."""
+
+    def survey(self, first: int, wrapped: bytes) -> tuple[int, int]:
+        """How many slots hold a key of this master, and how many are destroyed. Raises Tampered."""
+
+    def keys_at_hand(self) -> int:
+        """How many keys are in memory."""

@@ -8,6 +8,8 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 
 mod convert;
 mod error;
+mod namer;
+mod seal;
 
 use convert::{Resolution, batch_of, bytes, key_of, resolution_of};
 use error::Refused;
@@ -71,6 +73,13 @@ impl Resolver {
     fn resolve(&self, py: Python<'_>, observations: &Bound<'_, PyAny>) -> PyResult<Resolution> {
         let batch = batch_of(observations)?;
         let done = self.call(py, |core| core.resolve(&batch))?;
+        resolution_of(py, done)
+    }
+
+    /// Removes nodes with everything that was said about them, and resolves what they held.
+    fn forget(&self, py: Python<'_>, nodes: Vec<Bound<'_, PyBytes>>) -> PyResult<Resolution> {
+        let keys: Vec<_> = nodes.iter().filter_map(|node| key_of(node.as_bytes())).collect();
+        let done = self.call(py, |core| core.forget(&keys))?;
         resolution_of(py, done)
     }
 
@@ -170,7 +179,7 @@ fn attribute<'py>(
     (person.map_or_else(|| PyBytes::new(py, b""), |person| bytes(py, person)), rule.as_str())
 }
 
-/// The Rust extension of cdp: deterministic identity.
+/// The Rust extension of cdp: deterministic identity, and sealing.
 #[pymodule]
 fn _matcher(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let kinds = [
@@ -188,6 +197,9 @@ fn _matcher(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add("Observation", module.py().get_type::<PyTuple>())?; // an alias of the stub
     module.add_class::<Resolver>()?;
+    module.add_class::<namer::Namer>()?;
     module.add_class::<Resolution>()?;
+    module.add_class::<seal::Sealer>()?;
+    module.add("Tampered", module.py().get_type::<seal::Tampered>())?;
     module.add_function(wrap_pyfunction!(attribute, module)?)
 }
