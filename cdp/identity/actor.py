@@ -27,6 +27,7 @@ from cdp._matcher import Resolver, attribute
 from cdp.domain import change
 from cdp.domain.change import MERGED, RENAMED, RESOLVED, SPLIT, Change
 from cdp.domain.identifier import NAMESPACES, Identifier
+from cdp.domain.naming import ANONYMOUS_ID, CRM_ID, USER_ID, Named
 from cdp.identity.facts import EventFacts, decode_facts
 from cdp.identity.fragments import (
     FragmentCache,
@@ -35,14 +36,7 @@ from cdp.identity.fragments import (
     encode_fragment,
     group_node,
 )
-from cdp.identity.identifiers import (
-    ANONYMOUS_ID,
-    CRM_ID,
-    USER_ID,
-    Named,
-    Observed,
-    observation,
-)
+from cdp.identity.identifiers import Observed, observation
 from cdp.identity.rows import (
     TYPE_CODES,
     Login,

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdp.domain.identifier import NAMESPACE_CODE, parse_profile_id
+from cdp.domain.naming import external_identifier
 from cdp.domain.profile import Fragment, ProfileView, fold
 from cdp.errors import Overloaded
 from cdp.identity.evidence import first_seen
 from cdp.identity.fragments import decode_fragment, group_node
-from cdp.identity.identifiers import external_identifier
 from cdp.identity.rows import decode_identifier
 
 if TYPE_CHECKING:

@@ -2,16 +2,9 @@ import pytest
 
 from cdp.domain.event import Event, encode_event
 from cdp.domain.identifier import NAMESPACES
+from cdp.domain.naming import EXTERNAL_IDS_MAX, VALUE_CHARS_MAX
 from cdp.identity.facts import EventFacts, decode_facts
-from cdp.identity.identifiers import (
-    ALIAS,
-    CO_OCCUR,
-    EXTERNAL_IDS_MAX,
-    IDENTIFY,
-    VALUE_CHARS_MAX,
-    observation,
-    source_ordinal,
-)
+from cdp.identity.identifiers import ALIAS, CO_OCCUR, IDENTIFY, observation, source_ordinal
 
 
 def observed(type="track", **fields):
