@@ -31,6 +31,8 @@ class Regime(Table, frozen=True):
     basis: Basis = "opt_in"  # of a purpose that is not named in `bases`
     bases: dict[str, Basis] = {}  # by purpose
     sale_or_share_basis: Basis | None = None  # of purposes that sell or share, if it differs
+    sensitive_basis: Basis | None = None  # of sensitive purposes, if it differs
+    gpc: bool = True  # whether Global Privacy Control binds, as far as data is sold or shared
     grant_age_days_max: float | None = None  # a grant that is older has expired
 
 

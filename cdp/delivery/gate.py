@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from cdp.config_consent import Consent
 from cdp.consent import policy
+from cdp.consent.rules import Rules
 from cdp.delivery.owed import KINDS
 from cdp.domain.change import RESOLVED
+from cdp.domain.consent import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -41,10 +46,9 @@ class Gate:
         defaults: Mapping[str, str],
     ) -> None:
         self._names = tuple(names)
-        self._purposes = tuple(sorted(purposes))
+        self._use = Rules(msgspec.convert({"defaults": dict(defaults)}, Consent)).use(purposes)
         self._receives = frozenset(code for code, kind in KINDS.items() if kind in receives)
         self._types = frozenset(event_types)
-        self._defaults = defaults
 
     def refusal(self, owed: Owed) -> str | None:
         """Why this delivery may not go now; None where it may. Its event must be joined."""
@@ -58,7 +62,7 @@ class Gate:
         if event.integrations and not self._selected(event.integrations):
             return "not_selected"
         # Looked up in its module each time: it is the one place to put a stricter policy.
-        decision = policy.may(self._purposes, event.stamp, self._defaults)
+        decision = policy.may(self._use, event.stamp, NOBODY, 0)
         return None if decision.allowed else decision.reason
 
     def _selected(self, integrations: Mapping[str, object]) -> bool:

@@ -83,13 +83,21 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Latest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where one purpose stands now. `seq` is the record's that made it so."""
+    """Where one purpose stands now. `seq` is the record's that made it so.
+
+    A grant may end by itself: at `expires_at_us` (0: never), and with the greatest age that the
+    regime of an event allows, counted from `at_us`. `lifts` says that the grant overrules earlier
+    denials of the same person: where it has ended, they hold again.
+    """
 
     state: State
     seq: int
     at_us: int = 0
     kind: str = ""
     policy: str = ""  # id@version
+    authority: Authority = "public"
+    expires_at_us: int = 0
+    lifts: bool = False
 
 
 class Standing(msgspec.Struct, frozen=True):
