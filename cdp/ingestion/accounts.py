@@ -1,7 +1,9 @@
-"""How many events of each source were accepted, duplicates, and rejected: exact after any crash.
+"""How many events of each source were accepted, duplicates, rejected, or about somebody erased.
+
+Exact after any crash.
 
 Kept in `meta` under `counts:source:<name>` and changed in the batch of the events that they
-count. Every event that was answered is in exactly one of the three.
+count. Every event that was answered is in exactly one of them.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ if TYPE_CHECKING:
 
 
 class Tally(msgspec.Struct):
-    """The three counts. A rejected event that is repaired moves to one of the others."""
+    """The counts. A rejected event that is repaired moves to one of the others.
+
+    `suppressed` are those that name a person about whom nothing may be stored.
+    """
 
     accepted: int = 0
     duplicate: int = 0
     rejected: int = 0
+    suppressed: int = 0
 
     @property
     def sent(self) -> int:
         """All events of the source that were answered."""
-        return self.accepted + self.duplicate + self.rejected
+        return self.accepted + self.duplicate + self.rejected + self.suppressed
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,4 +53,5 @@ def add_counts(store: Store, batch: Batch, source: str, more: Tally) -> None:
     counts.accepted += more.accepted
     counts.duplicate += more.duplicate
     counts.rejected += more.rejected
+    counts.suppressed += more.suppressed
     batch.put("meta", _key(source), _encode(counts))

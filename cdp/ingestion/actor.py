@@ -1,4 +1,4 @@
-"""The log writer: takes what waits, decides duplicates, writes once, flushes once, answers all.
+"""The log writer: takes what waits, writes once, flushes once, answers all.
 
 Requests that arrive while a flush runs wait for the next one together, as a group, so the cost of
 durability is shared by as many as there are. A group is one write and one flush; a submission is
@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from cdp.clock import SECOND_US, Clock
+from cdp.domain.naming import named_in_event
 from cdp.errors import Overloaded, StoreFull
-from cdp.ingestion.accounts import Tally, add_counts
-from cdp.ingestion.deduplication import MessageKeys, remember, within_window
-from cdp.ingestion.rejected import update_rejected
-from cdp.ingestion.submission import Group, RejectedEvent, Submission
+from cdp.ingestion.deduplication import MessageKeys
+from cdp.ingestion.submission import Group, Submission
+from cdp.ingestion.writer import GroupWriter
 
 if TYPE_CHECKING:
     from cdp.config import Limits
+    from cdp.ingestion.accounts import Tally
+    from cdp.ingestion.collaborators import Ledger, Namer, RowSeal, Suppressed
     from cdp.storage.log import Log
-    from cdp.storage.store import Batch, Store
+    from cdp.storage.store import Store
     from cdp.telemetry import Journal, Metrics
 
 BUSY_REQUESTS_MIN: Final = 16  # answered by one flush: as many senders at once
@@ -34,6 +36,8 @@ BUSY_FOR_S: Final = 0.02
 WRITE_EVENTS: Final = 1_024  # in one write, unless one request has more: bounds how long it takes
 RETRY_AFTER_FULL_DISK_S: Final = 30
 RETRY_AFTER_UNAVAILABLE_S: Final = 5
+
+_OUTCOMES: Final = ("accepted", "duplicate", "rejected", "suppressed")
 
 
 class Intake:
@@ -49,13 +53,32 @@ class Intake:
         metrics: Metrics,
         journal: Journal,
         key: bytes,
+        namer: Namer | None = None,
+        suppression: Suppressed | None = None,
+        ledger: Ledger | None = None,
+        vault: RowSeal | None = None,
     ) -> None:
+        """`key` is identity's. Without a `namer` there is no suppression, consent or sealing."""
         self.store = store
         self.keys = MessageKeys(key)
+        self.name = named_in_event if namer is not None else None
+        self.ledger = ledger
+        self.vault = vault
+        self.writer = GroupWriter(
+            store=store,
+            events=events,
+            keys=self.keys,
+            key=key,
+            limits=limits,
+            window_us=limits.deduplication_window_s * SECOND_US,
+            namer=namer,
+            suppression=suppression,
+            ledger=ledger,
+            vault=vault,
+        )
         self._events = events
         self.clock = clock
         self._limits = limits
-        self._window_us = limits.deduplication_window_s * SECOND_US
         self._journal = journal
         self._metrics = metrics
         self._groups: deque[Group] = deque()
@@ -139,73 +162,19 @@ class Intake:
 
     async def _store_group(self, group: Group) -> None:
         started_s = trio.current_time()
-        self._write(group.submissions)
+        tallies = self.writer.write(group.submissions)
+        self._count(tallies)
         await self.store.sync()
         self._events.publish()
         self._write_time.observe(trio.current_time() - started_s)
 
-    def _write(self, submissions: list[Submission]) -> None:
-        batch = self.store.batch()
-        tallies: dict[str, Tally] = {}
-        fresh, records = self._without_duplicates(submissions, tallies)
-        first = self._events.append(batch, records) if records else 0
-        remember(batch, fresh, first)
-        self._settle_rejected(batch, submissions, tallies)
-        for source, tally in tallies.items():
-            add_counts(self.store, batch, source, tally)
-        self.store.write(batch)
-        self._count(tallies)
-
     def _count(self, tallies: dict[str, Tally]) -> None:
         for source, tally in tallies.items():
-            for outcome in ("accepted", "duplicate", "rejected"):
+            for outcome in _OUTCOMES:
                 counter = self._metrics.counter(
                     "cdp_ingestion_events_total", source=source, outcome=outcome
                 )
                 counter.add(max(0, getattr(tally, outcome)))
-
-    def _without_duplicates(
-        self, submissions: list[Submission], tallies: dict[str, Tally]
-    ) -> tuple[dict[bytes, bytes], list[bytes]]:
-        """The new ones: when received by key, and their records, in the same order."""
-        key_of = self.keys.of
-        keys = [key_of(message_id) for s in submissions for message_id in s.message_ids]
-        known = iter(zip(keys, self.store.get_many("seen", keys), strict=True))
-        fresh: dict[bytes, bytes] = {}
-        records: list[bytes] = []
-        for submission in submissions:
-            received_at_us = submission.received_at_us
-            received = received_at_us.to_bytes(8, "big")
-            before = len(records)
-            for record in submission.records:
-                key, stored = next(known)
-                if key in fresh or (
-                    stored is not None and within_window(stored, received_at_us, self._window_us)
-                ):
-                    continue
-                fresh[key] = received
-                records.append(record)
-            submission.accepted = len(records) - before
-            submission.duplicates = len(submission.records) - submission.accepted
-            tally = tallies.setdefault(submission.source, Tally())
-            tally.accepted += submission.accepted
-            tally.duplicate += submission.duplicates
-        return fresh, records
-
-    def _settle_rejected(
-        self, batch: Batch, submissions: list[Submission], tallies: dict[str, Tally]
-    ) -> None:
-        rows: list[RejectedEvent] = []
-        repaired: dict[bytes, str] = {}
-        for submission in submissions:
-            tallies[submission.source].rejected += submission.rejected_count
-            rows += submission.rejected
-            if submission.repairs is not None:
-                repaired[submission.repairs] = submission.source
-        if not rows and not repaired:
-            return
-        for source in update_rejected(self.store, batch, rows, repaired, self._limits):
-            tallies[source].rejected -= 1  # it has become accepted or a duplicate
 
     def _abandon(self, group: Group) -> None:
         unavailable = Overloaded(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from cdp.domain.event import encode_event
+from cdp.domain.event import Event, encode_event
+from cdp.domain.naming import ANONYMOUS_ID, USER_ID
 from cdp.ingestion.decoding import DEPTH_MAX, decode_json, repair
 from cdp.ingestion.normalisation import Scope, normalise, read_wire
 from cdp.ingestion.refusal import Rejection
-from cdp.ingestion.submission import REJECTED_SCHEMA, RejectedEvent, Submission
+from cdp.ingestion.submission import REJECTED_SCHEMA, RejectedEvent, Spoken, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,31 @@ _SHOWN_ID_CHARS_MAX: Final = 100
 def admit(submission: Submission, raws: Sequence[bytes | Raw], first: int, scope: Scope) -> None:
     """Adds events to a submission; `first` is the place of the first of them in its request."""
     message_ids, records = submission.message_ids, submission.records
+    name = scope.name
     for index, raw in enumerate(raws, first):
         text = bytes(raw)
         try:
-            message_id, record = _admit_one(text, scope)
+            event, record = _admit_one(text, scope)
         except Rejection as rejection:
             reject(submission, text, index, rejection, scope)
         else:
-            message_ids.append(message_id)
+            if event.stamp.present or event.stamp.gpc:
+                note_consent(submission, event, scope)
+            if name is not None:
+                submission.named.append(name(event))
+            message_ids.append(event.message_id)
             records.append(record)
+
+
+def note_consent(submission: Submission, event: Event, scope: Scope) -> None:
+    """Adds what an event states about purposes; to be called before its record is added."""
+    named = []
+    if event.user_id is not None:
+        named.append((USER_ID, event.user_id))
+    if event.anonymous_id is not None:
+        named.append((ANONYMOUS_ID, event.anonymous_id))
+    for statement in scope.sender.statements_of(event):
+        submission.said.append(Spoken(len(submission.records), statement, named))
 
 
 def admit_surplus(
@@ -46,13 +63,13 @@ def admit_surplus(
     submission.rejected_count += max(0, len(raws) - limit)
 
 
-def _admit_one(text: bytes, scope: Scope) -> tuple[str, bytes]:
+def _admit_one(text: bytes, scope: Scope) -> tuple[Event, bytes]:
     event = normalise(read_wire(text, scope.limits), scope)
     try:
-        return event.message_id, encode_event(event)
+        return event, encode_event(event)
     except OverflowError:  # an integer beyond 64 bits, which only a repair finds
         event = normalise(read_wire(repair(text), scope.limits), scope)
-        return event.message_id, encode_event(event)
+        return event, encode_event(event)
 
 
 def reject(
@@ -72,6 +89,9 @@ def reject(
         text[:bytes_max],
         len(text) > bytes_max,
         scope.path_type or scope.fallback_type,
+        scope.sender.stamp,
+        scope.sender.authority,
+        scope.sender.grants_count,
     )
     submission.rejected.append(row)
     submission.rejected_count += 1

@@ -37,6 +37,8 @@ class Ledger(Protocol):
 
     def note(self, batch: Batch, nodes: Sequence[bytes], statement: Statement) -> int: ...
 
+    def forget_unwritten(self) -> None: ...
+
 
 class RowSeal(Protocol):
     """Seals rows under keys of their own; what a destroyed key sealed opens to nothing."""

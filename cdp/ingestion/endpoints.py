@@ -224,6 +224,7 @@ class Endpoints:
             direct_address=address,
             user_agent=agent.decode("utf-8", "replace") if agent else None,
             sender=sender,
+            name=self._intake.name,
         )
 
     def _offer(self, submission: Submission, *, held_bytes: int) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cdp.config import Limits
+    from cdp.domain.naming import Named
 
 _TYPES: Final = frozenset(EVENT_TYPES)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -42,7 +43,7 @@ class Scope(msgspec.Struct, kw_only=True):
     `path_type` is the type that a single-event path names; `fallback_type` is used only where an
     event names none. `address` and `user_agent` are those of a browser's request, to fill in
     where the event lacks them; `direct_address` is the peer's, for servers that ask for it.
-    `sender` makes the stamps.
+    `sender` makes the stamps; `name` finds the identifiers of an event, where they are wanted.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Scope(msgspec.Struct, kw_only=True):
     direct_address: str | None = None
     user_agent: str | None = None
     sender: Sender = NO_SENDER
+    name: Callable[[Event], list[Named]] | None = None
 
 
 def read_wire(raw: bytes, limits: Limits) -> dict[str, Any]:
@@ -122,10 +124,10 @@ def normalise(wire: dict[str, Any], scope: Scope) -> Event:
     kind = _type_of(take("type", None), scope)
     message_id = _message_id(take("messageId", None), scope)
     # Most of these are absent from most events; the tests here save a call for each that is.
-    user_id = _id(value) if (value := take("userId", None)) is not None else None
-    anonymous_id = _id(value) if (value := take("anonymousId", None)) is not None else None
-    previous_id = _id(value) if (value := take("previousId", None)) is not None else None
-    group_id = _id(value) if (value := take("groupId", None)) is not None else None
+    user_id = read_id(value) if (value := take("userId", None)) is not None else None
+    anonymous_id = read_id(value) if (value := take("anonymousId", None)) is not None else None
+    previous_id = read_id(value) if (value := take("previousId", None)) is not None else None
+    group_id = read_id(value) if (value := take("groupId", None)) is not None else None
     event = _text(value) if (value := take("event", None)) is not None else None
     if type(context := take("context", None)) is not dict:
         context = _object(context, "context")
@@ -194,7 +196,7 @@ def _type_of(value: Any, scope: Scope) -> str:
 
 
 def _message_id(value: Any, scope: Scope) -> str:
-    text = _id(value)
+    text = read_id(value)
     if text is not None and not text.isprintable():
         text = _CONTROL.sub("", text).strip()
     if not text:
@@ -206,7 +208,7 @@ def _message_id(value: Any, scope: Scope) -> str:
     return text
 
 
-def _id(value: Any) -> str | None:
+def read_id(value: Any) -> str | None:
     """An identifier as text. Numbers are written out; the many ways to say "none" are None."""
     if type(value) is str:
         return value.strip() or None
@@ -217,7 +219,7 @@ def _id(value: Any) -> str | None:
     return None
 
 
-_text = _id  # names follow the same rule: text or number, trimmed, and nothing is None
+_text = read_id  # names follow the same rule: text or number, trimmed, and nothing is None
 
 
 def _object(value: Any, path: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A row is keyed by when it was received and a sequence, and its id is that key in hexadecimal.
 There is a limit to the rows; the oldest make room. How many there are is counted in `meta`, in
-the batches that change it.
+the batches that change it. Rows are sealed under the key of their day.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from cdp.clock import DAY_US
-from cdp.domain.event import encode_event
+from cdp.domain.event import EVENT_SCHEMA, Event, encode_event
+from cdp.domain.naming import ANONYMOUS_ID, USER_ID, Named, named_in_event
+from cdp.domain.subjects import rejected_on
 from cdp.errors import Overloaded
-from cdp.ingestion.normalisation import Scope, normalise, read_wire
+from cdp.ingestion.admission import note_consent
+from cdp.ingestion.decoding import JSON_ERRORS, decode_json, repair
+from cdp.ingestion.normalisation import Scope, normalise, read_id, read_wire
 from cdp.ingestion.refusal import Rejection
+from cdp.ingestion.stamp import Sender
 from cdp.ingestion.submission import RejectedEvent, Submission
 
 if TYPE_CHECKING:
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
     from cdp.config import Limits
     from cdp.ingestion.actor import Intake
+    from cdp.ingestion.collaborators import RowSeal
+    from cdp.ingestion.stamp import Stamper
     from cdp.storage.store import Batch, Store
 
 EXPIRED_ROWS_MAX: Final = 1_024
@@ -31,6 +38,7 @@ _COUNT_KEY: Final = b"rejected:rows"
 _FAMILY: Final = "rejected"
 _KEY_BYTES: Final = 12
 _RETRY_AFTER_S: Final = 1
+_OBJECTS: Final = ("traits", "properties", "context")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(RejectedEvent).decode
@@ -44,9 +52,10 @@ class Listed(NamedTuple):
 
 
 class Resubmitted(NamedTuple):
-    """What became of a repaired event: accepted, or one that we had already."""
+    """What became of a repaired event: accepted, one that we had already, or not to be stored."""
 
     duplicate: bool
+    suppressed: bool = False
 
 
 def count_rejected(store: Store) -> int:
@@ -56,17 +65,24 @@ def count_rejected(store: Store) -> int:
 
 
 def list_rejected(
-    store: Store, *, limit: int = 100, before: str | None = None, source: str | None = None
+    store: Store,
+    *,
+    limit: int = 100,
+    before: str | None = None,
+    source: str | None = None,
+    vault: RowSeal | None = None,
 ) -> list[Listed]:
     """The latest rejected events, newest first; those before the id `before`, to read on.
 
-    With `source` only those of one source, out of at most a thousand times `limit` rows.
+    With `source` only those of one source, out of at most a thousand times `limit` rows. Rows whose
+    key was destroyed are not there any more.
     """
     end = _key_of(before) if before else None
     found: list[Listed] = []
     for _ in range(1_000):
         rows = store.scan(_FAMILY, b"", end, limit=limit, reverse=True)
-        listed = (Listed(key.hex(), _decode(value)) for key, value in rows)
+        opened = ((key, _open(key, value, vault)) for key, value in rows)
+        listed = (Listed(key.hex(), event) for key, event in opened if event is not None)
         found += (row for row in listed if source in (None, row.event.source))
         if len(rows) < limit or len(found) >= limit:
             break
@@ -74,11 +90,16 @@ def list_rejected(
     return found[:limit]
 
 
-def get_rejected(store: Store, row_id: str) -> RejectedEvent | None:
+def get_rejected(store: Store, row_id: str, vault: RowSeal | None = None) -> RejectedEvent | None:
     """One rejected event by its id; None where there is none."""
     key = _key_of(row_id)
     stored = store.get(_FAMILY, key) if key else None
-    return _decode(stored) if stored else None
+    return _open(key, stored, vault) if key and stored else None
+
+
+def _open(key: bytes, stored: bytes, vault: RowSeal | None) -> RejectedEvent | None:
+    record = stored if vault is None else vault.open_row(stored, key)
+    return _decode(record) if record else None
 
 
 async def resubmit(
@@ -89,8 +110,12 @@ async def resubmit(
     new_id: Callable[[], str],
     row_id: str,
     body: bytes | None = None,
+    stamper: Stamper | None = None,
 ) -> Resubmitted:
     """Sends a rejected event again, repaired as `body` or as it is, under its first received_at.
+
+    Its stamp is that of its first arrival too. Where it names somebody of whom nothing may be
+    stored, it is not, and the row goes.
 
     The row goes in the batch that stores the event. Where the event is still not acceptable, the
     row stays.
@@ -100,7 +125,7 @@ async def resubmit(
         Rejection: the event is still wrong, or only its beginning was kept and no body is given.
         Overloaded: the log writer has no room, or the store is not available.
     """
-    row = get_rejected(store, row_id)
+    row = get_rejected(store, row_id, intake.vault)
     if row is None:
         raise KeyError(row_id)
     if body is None and row.truncated:
@@ -111,16 +136,49 @@ async def resubmit(
         new_id=new_id,
         limits=limits,
         fallback_type=row.path_type,
+        sender=Sender.again(stamper, row),
     )
     event = normalise(read_wire(row.body if body is None else body, limits), scope)
     submission = Submission(row.source, intake.clock.now_us())
+    note_consent(submission, event, scope)
+    if intake.name is not None:
+        submission.named.append(intake.name(event))
     submission.message_ids.append(event.message_id)
     submission.records.append(encode_event(event))
     submission.repairs = _key_of(row_id)
     if not intake.offer(submission):
         raise Overloaded("too many events wait to be stored", retry_after_s=_RETRY_AFTER_S)
     await submission.settled()
-    return Resubmitted(duplicate=submission.duplicates == 1)
+    return Resubmitted(submission.duplicates == 1, submission.suppressed == 1)
+
+
+def named_in_rejected(row: RejectedEvent) -> list[Named]:
+    """The identifiers of an event that is wrong, as far as it can be read at all."""
+    try:
+        wire = decode_json(repair(row.body))
+    except JSON_ERRORS:
+        return []
+    if type(wire) is not dict:
+        return []
+    traits, properties, context = (
+        value if type(value := wire.get(key)) is dict else {} for key in _OBJECTS
+    )
+    event = Event(
+        EVENT_SCHEMA,
+        "identify",
+        "",
+        row.source,
+        row.received_at_us,
+        row.received_at_us,
+        user_id=read_id(wire.get("userId")),
+        anonymous_id=read_id(wire.get("anonymousId")),
+        traits=traits,
+        properties=properties,
+        context=context,
+    )
+    previous = read_id(wire.get("previousId"))
+    before = [(USER_ID, previous), (ANONYMOUS_ID, previous)] if previous else []
+    return named_in_event(event) + before
 
 
 def update_rejected(
@@ -129,6 +187,7 @@ def update_rejected(
     added: Sequence[RejectedEvent],
     repaired: dict[bytes, str],
     limits: Limits,
+    vault: RowSeal | None = None,
 ) -> list[str]:
     """Adds rows and takes repaired ones out; the oldest make room where the limit is reached.
 
@@ -141,7 +200,7 @@ def update_rejected(
     count = count_rejected(store) - len(found)
     count -= _evict(store, batch, count + len(added) - limits.rejected_events_max, found)
     for received_at_us, rows in _by_time(added).items():
-        _put_rows(store, batch, received_at_us, rows)
+        _put_rows(store, batch, received_at_us, rows, vault)
     _put_count(batch, count + len(added))
     return [repaired[key] for key in found]
 
@@ -176,14 +235,22 @@ def _by_time(rows: Sequence[RejectedEvent]) -> dict[int, list[RejectedEvent]]:
 
 
 def _put_rows(
-    store: Store, batch: Batch, received_at_us: int, rows: Sequence[RejectedEvent]
+    store: Store,
+    batch: Batch,
+    received_at_us: int,
+    rows: Sequence[RejectedEvent],
+    vault: RowSeal | None,
 ) -> None:
     """Continues the sequence of this microsecond, so that no row takes another's place."""
     start = received_at_us.to_bytes(8, "big")
     last = store.scan(_FAMILY, start, start + b"\xff" * 5, limit=1, reverse=True)
     sequence = int.from_bytes(last[0][0][8:], "big") + 1 if last else 0
+    subject = rejected_on(received_at_us)
     for row in rows:
-        batch.put(_FAMILY, start + sequence.to_bytes(4, "big"), _encode(row))
+        key, record = start + sequence.to_bytes(4, "big"), _encode(row)
+        if vault is not None:
+            record = vault.seal_row(batch, subject, record, key)
+        batch.put(_FAMILY, key, record)
         sequence += 1
 
 

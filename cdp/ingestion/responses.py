@@ -96,16 +96,20 @@ def _accepted_answer(count: int) -> Answer:
 
 
 def settled_answer(submission: Submission) -> Answer:
-    """What became of every event of a request. Lists no more rejected events than are kept."""
+    """What became of every event of a request. Lists no more rejected events than are kept.
+
+    Suppressed events look accepted: whom we have erased is no sender's to find out.
+    """
+    accepted = submission.accepted + submission.suppressed
     if not submission.duplicates and not submission.rejected_count:
-        return _accepted_answer(submission.accepted)
+        return _accepted_answer(accepted)
     listed = [
         {"index": row.index, "messageId": row.message_id, "code": row.code, "message": row.message}
         for row in submission.rejected
     ]
     result = {
         "success": True,
-        "accepted": submission.accepted,
+        "accepted": accepted,
         "duplicates": submission.duplicates,
         "rejected": listed,
     }

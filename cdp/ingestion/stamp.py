@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cdp.domain.event import Event
     from cdp.ingestion.authentication import KnownSource
     from cdp.ingestion.collaborators import RegimeLike
+    from cdp.ingestion.submission import RejectedEvent
 
 GPC_HEADER: Final = b"sec-gpc"
 
@@ -134,6 +135,17 @@ class Sender:
         # A server speaks for people elsewhere: its own address says nothing about theirs.
         found = place or stamper.place_of(None if server else address)
         self._stamp = stamper.stamp(found, gpc=gpc)
+
+    @classmethod
+    def again(cls, stamper: Stamper | None, row: RejectedEvent) -> Sender:
+        """The sender of an event that was rejected, as it was when the event came in."""
+        sender = cls(stamper or NO_STAMPER, None, received_at_us=row.received_at_us)
+        sender.source = row.source
+        sender.authority = "server" if row.authority == "server" else "public"
+        sender.grants_count = row.grants_count
+        sender._trusted = row.authority == "server"
+        sender._stamp = row.stamp
+        return sender
 
     @property
     def stamp(self) -> ConsentStamp:
@@ -270,4 +282,5 @@ def _kind_of(consent: dict[str, Any], event: Event) -> tuple[str, str | None]:
     return kind, None
 
 
-NO_SENDER: Final = Sender(Stamper(Consent()), None)  # of whom nothing is known
+NO_STAMPER: Final = Stamper(Consent())
+NO_SENDER: Final = Sender(NO_STAMPER, None)  # of whom nothing is known

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 import trio
 
+from cdp.domain.event import ConsentStamp
 from cdp.errors import Overloaded
+
+if TYPE_CHECKING:
+    from cdp.domain.consent import Statement
+    from cdp.domain.naming import Named
 
 REJECTED_SCHEMA: Final = 1
 
@@ -17,7 +22,8 @@ class RejectedEvent(msgspec.Struct, frozen=True, array_like=True):
 
     `body` is its JSON text as received, cut at the limit of one event where `truncated`.
     `path` is the place in the event that is wrong; `index` its place in the request. `path_type`
-    is the type that the request's path gave it.
+    is the type that the request's path gave it. `stamp`, `authority` and `grants_count` are what
+    the request said about consent, for the day that the event is repaired.
     """
 
     schema: int
@@ -31,6 +37,20 @@ class RejectedEvent(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
     truncated: bool = False
     path_type: str | None = None
+    stamp: ConsentStamp = ConsentStamp()
+    authority: str = "public"
+    grants_count: bool = False
+
+
+ALONE: Final = -1  # the place of a statement that came without an event
+
+
+class Spoken(NamedTuple):
+    """A statement about purposes: of the event at a place in the records, about identifiers."""
+
+    place: int
+    statement: Statement
+    named: list[Named]
 
 
 class Group:
@@ -60,9 +80,10 @@ class Group:
 class Submission:
     """The events of one request: normalised records to store, and rejected ones to keep.
 
-    `accepted` and `duplicates` are set by the log writer. `rejected_count` may exceed
-    `len(rejected)`, of which there is a limit. `repairs` is the key of the row that a resubmission
-    takes out of `rejected`.
+    `named` has the identifiers of each record, where the log writer wants them; `said` what events
+    state about purposes. `accepted`, `duplicates` and `suppressed` are set by the log writer.
+    `rejected_count` may exceed `len(rejected)`, of which there is a limit. `repairs` is the key of
+    the row that a resubmission takes out of `rejected`.
     """
 
     __slots__ = (
@@ -71,12 +92,15 @@ class Submission:
         "group",
         "held_bytes",
         "message_ids",
+        "named",
         "received_at_us",
         "records",
         "rejected",
         "rejected_count",
         "repairs",
+        "said",
         "source",
+        "suppressed",
     )
 
     def __init__(self, source: str, received_at_us: int) -> None:
@@ -84,11 +108,14 @@ class Submission:
         self.received_at_us = received_at_us
         self.message_ids: list[str] = []
         self.records: list[bytes] = []
+        self.named: list[list[Named]] = []
+        self.said: list[Spoken] = []
         self.rejected: list[RejectedEvent] = []
         self.rejected_count = 0
         self.repairs: bytes | None = None
         self.accepted = 0
         self.duplicates = 0
+        self.suppressed = 0
         self.held_bytes = 0  # what it holds beyond the bytes that came over the network
         self.group: Group | None = None
 
