@@ -7,9 +7,9 @@ its status needs none of the daemon's other secrets.
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import msgspec
@@ -20,7 +20,7 @@ from cdp.config_reading import read_table
 from cdp.domain.identifier import NAMESPACES, parse_profile_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 PAGE_ITEMS_MAX: Final = 500
 
@@ -51,9 +51,30 @@ class ControlPlane:
             "POST", path, content=content, headers={"Content-Type": "application/json"}
         )
 
+    async def delete(self, path: str, **query: object) -> Any:
+        """The JSON answer to a DELETE."""
+        params = {key: str(value) for key, value in query.items() if value is not None}
+        return await self._ask("DELETE", path, params=params)
+
+    async def download(self, path: str, write: Callable[[bytes], object]) -> None:
+        """Hands the body of a GET on as it comes, however large it is."""
+        with self._explained():
+            async with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    await response.aread()
+                    _answer(response)
+                async for part in response.aiter_bytes():
+                    write(part)
+
     async def _ask(self, method: str, path: str, **options: Any) -> Any:
-        try:
+        with self._explained():
             response = await self._http.request(method, path, **options)
+        return _answer(response)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.ConnectError as error:
             raise CommandFailed(
                 f"the daemon does not answer at {self._http.base_url}; start it with: "
@@ -64,7 +85,6 @@ class ControlPlane:
                 f"asking the daemon at {self._http.base_url} failed ({type(error).__name__}); "
                 "try again, and look at the daemon's log if it fails again"
             ) from error
-        return _answer(response)
 
 
 def _answer(response: httpx.Response) -> Any:
@@ -179,6 +199,12 @@ def profile_address(text: str) -> str:
     if colon and _NAMESPACE.fullmatch(namespace):
         return f"{namespace}:{quote(value, safe='')}"
     return f"{_namespace_of(text)}:{quote(text, safe='')}"
+
+
+def person_named(text: str) -> tuple[str, str]:
+    """The same as `(namespace, value)`, for a body or a parameter."""
+    namespace, _, value = profile_address(text).partition(":")
+    return namespace, unquote(value)
 
 
 def names_a_profile(text: str) -> bool:

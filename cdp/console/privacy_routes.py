@@ -189,7 +189,10 @@ class PrivacyRoutes:
 
 
 _ASKED: Final = frozenset(
-    {"kind", "identifiers", "external_id", "regulation", "hold", "suppress", "downstream"}
+    {
+        *("kind", "identifiers", "external_id", "regulation", "hold"),
+        *("suppress", "downstream", "lift"),
+    }
 )
 
 
@@ -209,8 +212,9 @@ def read_asked(body: Mapping[str, Any]) -> Asked:
         external_id=_optional(body, "external_id"),
         regulation=regulation,
         hold=_optional(body, "hold"),
-        suppress=_flag(body, "suppress"),
-        downstream=_flag(body, "downstream"),
+        suppress=_flag(body, "suppress", default=True),
+        downstream=_flag(body, "downstream", default=True),
+        lift=_flag(body, "lift", default=False),
     )
 
 
@@ -273,8 +277,8 @@ def _optional(body: Mapping[str, Any], name: str) -> str:
     return "" if value is None else _name(value, name)
 
 
-def _flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name, True)
+def _flag(body: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = body.get(name, default)
     if not isinstance(value, bool):
         raise Refused(f"{name} must be true or false")
     return value

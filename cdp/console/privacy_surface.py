@@ -48,10 +48,10 @@ ENDED: Final = frozenset({"complete", "partially_complete", "denied", "cancelled
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it was made. `identifiers`: (namespace, value), one or more of one person.
 
-    `suppress` and `downstream` are about erasure only: whether the person may come back, and
-    whether destinations are told. `hold` is a reason to wait, such as a legal claim. `channel`:
-    api, opendsr, regulation or console. Where `verified_by` is given, whoever asks has seen to
-    it that the person is who they say, and answers for it.
+    `suppress` and `downstream` are about erasure only: whether the person is kept from coming back,
+    and whether destinations are told. `lift` is about restriction: it ends one. `hold` is a reason
+    to wait, such as a legal claim. `channel`: api, opendsr or regulation. Where `verified_by` is
+    given, whoever asks has seen to it that the person is who they say, and answers for it.
     """
 
     kind: Kind
@@ -63,6 +63,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     verified_by: str = ""
     suppress: bool = True
     downstream: bool = True
+    lift: bool = False
 
 
 class PrivacySurface(Protocol):

@@ -83,6 +83,7 @@ async def test_a_request_is_recorded_and_told_without_the_identifiers(http, book
     assert (asked.kind, dict(asked.identifiers), asked.channel) == ("erasure", ADA, "api")
     assert (asked.external_id, asked.regulation, asked.hold) == ("ticket 7", "gdpr", "")
     assert (asked.verified_by, asked.suppress, asked.downstream) == ("", True, True)
+    assert asked.lift is False
 
 
 async def test_a_body_can_not_verify_itself(http, book):
