@@ -46,6 +46,10 @@ class RunInThread(Protocol):
     def __call__(self, function: Callable[..., T], *args: Any) -> Awaitable[T]: ...
 
 
+def _no_keys(path: Path) -> Any:
+    raise OSError(f"this world has no key file: {path}")
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The world as the daemon sees it.
@@ -60,6 +64,8 @@ class Environment:
     run_in_thread: RunInThread
     open_store: Callable[[Path], Any]
     environ: Callable[[str], str | None]
+    # takes the data directory, returns its `cdp.storage.keyfile.KeyFile`
+    open_keys: Callable[[Path], Any] = _no_keys
 
     def new_id(self) -> str:
         """A random 128-bit id in hexadecimal."""

@@ -93,6 +93,7 @@ def real_environment(config: Config) -> Environment:
         network=SystemNetwork(config.limits.connections_max),
         run_in_thread=run_in_thread,
         open_store=lambda path: _open_store(path, run_in_thread),
+        open_keys=_open_keys,
         environ=os.environ.get,
     )
 
@@ -102,6 +103,12 @@ def _open_store(path: Path, run_in_thread: Threads) -> Any:
     from cdp.storage.opening import open_store
 
     return open_store(path, run_in_thread=run_in_thread)
+
+
+def _open_keys(path: Path) -> Any:
+    from cdp.storage.keyfile import open_keys
+
+    return open_keys(path)
 
 
 def new_secret() -> str:

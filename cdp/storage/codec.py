@@ -1,28 +1,64 @@
-"""What stands between a record and the disk.
+"""What stands between the records of a log and the disk.
 
-Every record of a log passes through a codec on its way in and out, so that bodies can be sealed
-per subject without the logs, the folds or the store knowing. `PlainCodec` seals nothing.
+A block's records pass through a codec together, on their way in and out, so that bodies can be
+sealed per subject without the folds or the store knowing. A log without one stores records as they
+are.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, final
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdp.storage.store import Batch
+    from cdp.storage.vault import Vault
 
 
 class Codec(Protocol):
-    """Seals record values on their way into a log and opens them on the way out."""
+    """Seals records on their way into a log and opens them on the way out, a block at a time."""
 
-    def seal(self, record: bytes) -> bytes: ...
+    def seal(
+        self,
+        batch: Batch,
+        first_offset: int,
+        records: Sequence[bytes],
+        subjects: Sequence[bytes],
+    ) -> list[bytes]:
+        """The records as they are stored from an offset on, each for its subject."""
+        ...
 
-    def open(self, sealed: bytes) -> bytes: ...
+    def open(self, first_offset: int, sealed: Sequence[bytes]) -> list[bytes]:
+        """The records that were stored from an offset on; b"" for one that is erased."""
+        ...
 
 
-@final
-class PlainCodec:
-    """Stores records as they are. A log that has it skips the call per record."""
+class SealedCodec:
+    """Seals every record for its subject, and for the log and the offset where it lies."""
 
-    def seal(self, record: bytes) -> bytes:
-        return record
+    def __init__(self, vault: Vault, family: str) -> None:
+        self._vault = vault
+        self._family = family.encode() + b"\0"
 
-    def open(self, sealed: bytes) -> bytes:
-        return sealed
+    def seal(
+        self,
+        batch: Batch,
+        first_offset: int,
+        records: Sequence[bytes],
+        subjects: Sequence[bytes],
+    ) -> list[bytes]:
+        if len(subjects) != len(records):
+            raise ValueError(
+                f"{len(records)} records and {len(subjects)} subjects; name whom each is about"
+            )
+        slots = self._vault.slots(batch, subjects)
+        return self._vault.seal(slots, records, self._contexts(first_offset, len(records)))
+
+    def open(self, first_offset: int, sealed: Sequence[bytes]) -> list[bytes]:
+        return self._vault.open(sealed, self._contexts(first_offset, len(sealed)))
+
+    def _contexts(self, first_offset: int, count: int) -> list[bytes]:
+        family = self._family
+        offsets = range(first_offset, first_offset + count)
+        return [family + offset.to_bytes(8, "big") for offset in offsets]

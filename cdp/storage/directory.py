@@ -4,9 +4,11 @@
     format    the version of everything in here, readable without opening anything
     acked     the acked high-water mark
     db/       RocksDB
+    keys/     the key file, `slots`: what people's data is sealed with; never part of a backup
     aside/    write-ahead logs that opening took out of the way; for the operator to look at
 
-A checkpoint is a directory of the same layout: to restore one is to start with a copy of it.
+A checkpoint is a directory of the same layout without `keys`, so it cannot be read by itself. To
+restore one is to start with a copy of it, beside the key file as it is now.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ FORMAT: Final = "format"
 MARK: Final = "acked"
 DATABASE: Final = "db"
 ASIDE: Final = "aside"
+KEYS: Final = "keys"
+SLOTS: Final = "slots"
 _FORMAT_WORDS: Final = "cdp store format"
 
 

@@ -8,6 +8,10 @@ A log has one writer: `append` into a batch, write the batch, `publish`. What wa
 hand, decoded, for the readers at the head; older blocks are read from the store, and the last few
 are kept, so that several readers at one place decode a block once.
 
+A log may have a codec, which seals records for those whom they are about. A record that is erased
+keeps its offset and is empty. Blocks and their chain cover what the codec made of the records, so
+whether a log is whole can be told without any key.
+
 A distributed log can take this one's place behind the same four verbs.
 """
 
@@ -28,15 +32,15 @@ from cdp.storage.block import (
     header_of,
     key_of,
 )
-from cdp.storage.codec import Codec, PlainCodec
 from cdp.storage.cursors import Cursors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from cdp.storage.codec import Codec
     from cdp.storage.store import Batch, Store
 
-__all__ = ["BLOCK_RECORDS", "CACHED_BLOCKS_MAX", "Codec", "Cursors", "Entry", "Log", "PlainCodec"]
+__all__ = ["BLOCK_RECORDS", "CACHED_BLOCKS_MAX", "Cursors", "Entry", "Log"]
 
 BLOCK_RECORDS: Final = 256
 CACHED_BLOCKS_MAX: Final = 32  # about 5 MB a log at 600 bytes a record
@@ -46,7 +50,7 @@ _PLACE: Final = struct.Struct(">QQIQ")  # start, head, link: what truncation lea
 
 
 class Entry(NamedTuple):
-    """A record and its place."""
+    """A record and its place. The record is empty where it was erased."""
 
     offset: int
     record: bytes
@@ -70,7 +74,7 @@ class Log:
     ) -> None:
         self.family = family
         self._store = store
-        self._codec = None if codec is None or isinstance(codec, PlainCodec) else codec
+        self._codec = codec
         self._cache = _BlockCache(cached_blocks_max)
         self._start, self._head, self._link = _recover(store, family)
         self._published = self._head
@@ -81,6 +85,7 @@ class Log:
             list[Entry]
         ] = []  # blocks of batches before it, stored but not published
         self._written_link = self._link
+        self._forgotten_before = 0  # blocks before it are not to be kept decoded
         self._woken = trio.Event()
 
     @property
@@ -98,12 +103,16 @@ class Log:
         """The offset before which everything may be read."""
         return self._published
 
-    def append(self, batch: Batch, records: Sequence[bytes]) -> int:
-        """Adds records at the head, in one batch; returns the first one's offset."""
+    def append(self, batch: Batch, records: Sequence[bytes], subjects: Sequence[bytes] = ()) -> int:
+        """Adds records at the head, in one batch; returns the first one's offset.
+
+        `subjects` says whom each record is about; a log that seals needs one a record.
+        """
         self._join(batch)
         first = self._head
         for index in range(0, len(records), BLOCK_RECORDS):
-            self._append_block(batch, records[index : index + BLOCK_RECORDS])
+            end = index + BLOCK_RECORDS
+            self._append_block(batch, records[index:end], subjects[index:end])
         return first
 
     def read(self, offset: int, limit: int) -> list[Entry]:
@@ -125,7 +134,7 @@ class Log:
         return found
 
     def get(self, offset: int) -> bytes | None:
-        """One record, or None where it was truncated or never was."""
+        """One record, b"" where it was erased, or None where it was truncated or never was."""
         block = self._block_holding(offset)
         return block[offset - block[0].offset].record if block else None
 
@@ -174,7 +183,8 @@ class Log:
         """Wakes the readers that wait: what was written up to now may be read."""
         self._settle()
         for block in self._written:
-            self._cache.add(block)
+            if block[0].offset >= self._forgotten_before:
+                self._cache.add(block)
         if self._written:
             self._published = self._written[-1][-1].offset + 1
             self._written.clear()
@@ -182,6 +192,11 @@ class Log:
         self._published_link = self._link
         woken, self._woken = self._woken, trio.Event()
         woken.set()
+
+    def forget_cached(self) -> None:
+        """Drops what is kept decoded: after keys were destroyed it must be opened again."""
+        self._cache.clear()
+        self._forgotten_before = self._head
 
     async def wait(self, offset: int) -> None:
         """Returns when a record at or after `offset` is published."""
@@ -212,11 +227,13 @@ class Log:
     def _is_stored(self, block: list[Entry]) -> bool:
         return self._store.get(self.family, key_of(block[0].offset)) is not None
 
-    def _append_block(self, batch: Batch, records: Sequence[bytes]) -> None:
+    def _append_block(
+        self, batch: Batch, records: Sequence[bytes], subjects: Sequence[bytes]
+    ) -> None:
         first = self._head
         key = key_of(first)
         codec = self._codec
-        sealed = records if codec is None else [codec.seal(record) for record in records]
+        sealed = records if codec is None else codec.seal(batch, first, records, subjects)
         value, self._link = encode_block(key, sealed, self._link)
         batch.put(self.family, key, value)
         self._fresh.append([Entry(first + i, record) for i, record in enumerate(records)])
@@ -252,7 +269,7 @@ class Log:
         records = decode_records(self.family, key, value)
         codec = self._codec
         if codec is not None:
-            records = [codec.open(sealed) for sealed in records]
+            records = codec.open(first, records)
         block = [Entry(first + i, record) for i, record in enumerate(records)]
         self._cache.add(block)
         return block
@@ -289,6 +306,10 @@ class _BlockCache:
             return None
         self._blocks.move_to_end(first)
         return block
+
+    def clear(self) -> None:
+        self._blocks.clear()
+        self._firsts.clear()
 
     def forget_before(self, offset: int) -> None:
         kept = bisect_right(self._firsts, offset - 1)

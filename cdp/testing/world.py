@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from cdp.environment import Environment
+from cdp.storage.keyfile import KeyFile, MemoryKeys
+from cdp.storage.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import httpx
 
     from cdp.environment import Network
+    from cdp.storage.store import Store
 
 T = TypeVar("T")
 
@@ -68,6 +71,16 @@ class FakeNetwork:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
+MASTER = bytes(range(32))  # the master key of every small world
+
+
+def make_vault(store: Store, *, keys: KeyFile | None = None, seed: int = 0) -> Vault:
+    """A vault over a store, with its keys in memory. The same seed gives the same bytes."""
+    return Vault(
+        keys or MemoryKeys(), store, master=MASTER, seed=seed.to_bytes(32, "big"), cache_max=10_000
+    )
+
+
 async def run_inline(function: Callable[..., T], *args: Any) -> T:
     """Runs a blocking call where it stands: tests have no threads."""
     await trio.lowlevel.checkpoint()
@@ -79,6 +92,7 @@ def make_environment(
     *,
     seed: int = 0,
     open_store: Callable[[Path], Any] | None = None,
+    open_keys: Callable[[Path], Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Environment:
     """An environment with virtual time, seeded chance and no outside."""
@@ -92,5 +106,6 @@ def make_environment(
         network=network,
         run_in_thread=run_inline,
         open_store=open_store or no_store,
+        open_keys=open_keys or no_store,
         environ=(environ or {}).get,
     )

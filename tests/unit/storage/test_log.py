@@ -29,11 +29,11 @@ class CountingStore(MemoryStore):
 class Reversed:
     """A codec whose sealed form is not the record."""
 
-    def seal(self, record):
-        return record[::-1]
+    def seal(self, batch, first_offset, records, subjects):
+        return [record[::-1] for record in records]
 
-    def open(self, sealed):
-        return sealed[::-1]
+    def open(self, first_offset, sealed):
+        return [record[::-1] for record in sealed]
 
 
 def append(store, log, *records):
