@@ -99,6 +99,7 @@ class Privacy(Table, frozen=True):
     opendsr_domain: str | None = None  # the domain in our OpenDSR signatures
     opendsr_certificate: Path | None = None
     opendsr_key: Secret | None = None
+    opendsr_callback_domains: tuple[str, ...] = ()  # whose callbacks we call; others are refused
 
 
 class TrackingPlanConfig(Table, frozen=True):
