@@ -50,8 +50,23 @@ if TYPE_CHECKING:
 
 _FORMAT_KEY: Final = b"format"
 
+_BEFORE_SEALING: Final = 1
+_SEALED_FAMILIES: Final = ("events", "rejected", "identifiers", "fragments")
+
+
+def _begin_sealing(store: Store, batch: Batch) -> None:
+    """Format 2 seals what is about people. No release wrote format 1 with anything in it."""
+    for family in _SEALED_FAMILIES:
+        if store.scan(family, limit=1):
+            raise StorageError(
+                f"the store has format {_BEFORE_SEALING}, which kept {family} unsealed; this "
+                "version reads only sealed ones and does not convert them: move the data directory "
+                "away, start with a new one, and send the events again"
+            )
+
+
 # From a format to the one after it. A step adds to the batch; the new number goes in with it.
-MIGRATIONS: Final[Mapping[int, Callable[[Store, Batch], None]]] = {}
+MIGRATIONS: Final[Mapping[int, Callable[[Store, Batch], None]]] = {_BEFORE_SEALING: _begin_sealing}
 
 
 def open_store(

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 MIB: Final = 2**20
 LOG_FAMILIES: Final = frozenset({"events", "changes", "activations"})
-_POINT_FAMILIES: Final = frozenset({"seen", "identity", "identifiers", "fragments"})
+_POINT_FAMILIES: Final = frozenset({"seen", "identity", "identifiers", "fragments", "subjects"})
 _BLOOM_BITS: Final = 10
 _FILES_OPEN_MAX: Final = 500  # beside the gateway's sockets, under a limit of 1,024
 
@@ -82,12 +82,23 @@ def open_database(
     """Opens the database files, or raises StoreDamaged with the reason that RocksDB gives."""
     options = _database_options(sizes, create)
     cache = Cache(sizes.block_cache_bytes)
-    families = {name: _family_options(name, sizes, cache) for name in FAMILIES}
+    # An older format has fewer families. Opening to write adds them, opening to look cannot.
+    names = families_of(path) if read_only else FAMILIES
+    families = {name: _family_options(name, sizes, cache) for name in names}
     access = AccessType.read_only(False) if read_only else AccessType.read_write()
     try:
         return Rdict(str(path), options, column_families=families, access_type=access)
     except Exception as error:
         raise _opening_error(path, error) from error
+
+
+def families_of(path: Path) -> list[str]:
+    """Our families that the database has. Raises StoreDamaged."""
+    try:
+        present = set(Rdict.list_cf(str(path), Options(raw_mode=True)))
+    except Exception as error:
+        raise _opening_error(path, error) from error
+    return [name for name in FAMILIES if name in present]
 
 
 def create_database(path: Path, sizes: StoreSizes) -> None:
@@ -141,8 +152,9 @@ class RocksStore:
     ) -> None:
         self._database = database
         self._path = path
-        self._families = {name: database.get_column_family(name) for name in FAMILIES}
-        self._handles = {name: database.get_column_family_handle(name) for name in FAMILIES}
+        names = families_of(path)
+        self._families = {name: database.get_column_family(name) for name in names}
+        self._handles = {name: database.get_column_family_handle(name) for name in names}
         self._run_in_thread = run_in_thread
         self._mark = mark
         self._on_close = on_close

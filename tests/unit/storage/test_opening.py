@@ -16,6 +16,7 @@ from cdp.storage.log import Log
 from cdp.storage.mark import AckedMark, create_mark
 from cdp.storage.opening import open_store
 from cdp.storage.rocks import StoreSizes
+from cdp.storage.store import FAMILIES, FORMAT_VERSION
 from cdp.storage.wal import examine, wal_files, walk
 
 MIB = 2**20
@@ -104,41 +105,79 @@ async def test_an_unreadable_format_is_damage(tmp_path, content):
         open_it(tmp_path)
 
 
-async def test_an_older_format_is_brought_up_to_date_once(tmp_path, monkeypatch):
+@pytest.fixture
+def next_format(monkeypatch):
+    """This code one format later, with whatever step a test wants."""
+
+    def have(step):
+        for module in (opening, sys.modules["cdp.storage.directory"]):
+            monkeypatch.setattr(module, "FORMAT_VERSION", FORMAT_VERSION + 1)
+        monkeypatch.setattr(opening, "MIGRATIONS", {FORMAT_VERSION: step})
+
+    return have
+
+
+async def test_an_older_format_is_brought_up_to_date_once(tmp_path, next_format):
     open_it(tmp_path).close()
     calls = []
 
-    def to_second(store, batch):
+    def step(store, batch):
         calls.append(store.get("meta", b"format"))
         batch.put("meta", b"migrated", b"yes")
 
-    for module in (opening, sys.modules["cdp.storage.directory"]):
-        monkeypatch.setattr(module, "FORMAT_VERSION", 2)
-    monkeypatch.setattr(opening, "MIGRATIONS", {1: to_second})
+    next_format(step)
     for _ in range(2):
         store = open_it(tmp_path)
         assert store.get("meta", b"migrated") == b"yes"
         store.close()
-    assert calls == [(1).to_bytes(8, "big")]
-    assert read_format(tmp_path) == 2
+    assert calls == [FORMAT_VERSION.to_bytes(8, "big")]
+    assert read_format(tmp_path) == FORMAT_VERSION + 1
 
 
-async def test_a_migration_that_crashes_is_done_again(tmp_path, monkeypatch):
+async def test_a_migration_that_crashes_is_done_again(tmp_path, next_format):
     open_it(tmp_path).close()
-    monkeypatch.setattr(opening, "FORMAT_VERSION", 2)
-    monkeypatch.setattr(sys.modules["cdp.storage.directory"], "FORMAT_VERSION", 2)
 
     def crash(store, batch):
         batch.put("meta", b"half", b"done")
         raise ValueError("bug")
 
-    monkeypatch.setattr(opening, "MIGRATIONS", {1: crash})
+    next_format(crash)
     with pytest.raises(ValueError, match="bug"):
         open_it(tmp_path)
-    monkeypatch.setattr(opening, "MIGRATIONS", {1: lambda store, batch: None})
+    next_format(lambda store, batch: None)
     store = open_it(tmp_path)
     assert store.get("meta", b"half") is None
     store.close()
+
+
+@pytest.fixture
+def first_format(monkeypatch):
+    """This code as it was with format 1: without sealing and without its families."""
+    with monkeypatch.context() as before:
+        first_families = FAMILIES[: FAMILIES.index("subjects")]
+        before.setattr(sys.modules["cdp.storage.rocks"], "FAMILIES", first_families)
+        for module in (opening, sys.modules["cdp.storage.directory"]):
+            before.setattr(module, "FORMAT_VERSION", 1)
+        yield before
+
+
+async def test_an_empty_store_of_the_first_format_is_taken_over(tmp_path, first_format):
+    await fill(tmp_path, count=0)
+    assert read_format(tmp_path) == 1
+    first_format.undo()
+    store = open_it(tmp_path)
+    assert store.get("subjects", b"nobody") is None
+    store.close()
+    assert read_format(tmp_path) == FORMAT_VERSION
+
+
+async def test_a_store_with_unsealed_events_is_refused_with_what_to_do(tmp_path, first_format):
+    await fill(tmp_path)
+    first_format.undo()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"has format 1, which kept events unsealed"):
+            open_it(tmp_path)
+    assert read_format(tmp_path) == 1
 
 
 async def test_a_creation_that_was_interrupted_starts_anew(tmp_path):
