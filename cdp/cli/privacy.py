@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import trio
 
 from cdp.cli.control import ControlPlane, names_a_profile, open_control, pages, person_named
+from cdp.cli.privacy_register import show_register
 from cdp.cli.privacy_tables import document_table, request_table, requests_table
 from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, CommandFailed, Shell
 from cdp.console.privacy_surface import ENDED
@@ -39,6 +40,7 @@ examples:
   cdp privacy attest ID crm --by "Eve" --file letter.pdf
   cdp privacy why MESSAGE_ID crm                 may this event go there, and why
   cdp privacy audit                              what is kept without need
+  cdp privacy register                           what is processed for what, where, on what ground
 """
 
 PATH: Final = "/v1/privacy/requests"
@@ -68,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     attest.add_argument("id", help="the request's id")
     attest.add_argument("destination", help="the destination's name")
     attest.add_argument("--file", type=Path, help="the evidence; its SHA-256 is kept")
+    register = actions.add_parser("register", help="purposes x destinations, on what ground")
+    register.add_argument("--json", action="store_true", help="with every regime")
+    register.set_defaults(verb=_register)
     cancel = _action(actions, "cancel", _cancel, "take a request back, while nothing was done yet")
     cancel.add_argument("id", help="the request's id")
 
@@ -259,6 +264,11 @@ async def _attest(control: ControlPlane, arguments: Arguments, shell: Shell) -> 
 async def _cancel(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
     told = await control.delete(f"{PATH}/{arguments.id}", by=_by(arguments, shell))
     shell.json(told) if arguments.json else shell.out.print(request_table(told))
+    return EXIT_OK
+
+
+async def _register(arguments: Arguments, shell: Shell) -> int:
+    show_register(shell, as_json=arguments.json)
     return EXIT_OK
 
 

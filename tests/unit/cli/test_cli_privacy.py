@@ -286,3 +286,50 @@ def test_the_audit_shows_what_is_kept_without_need(tmp_path):
     assert ran.code == 0
     assert "fields without purpose" in ran.out
     assert "properties.shoe_size" in ran.out
+
+
+REGISTERED = """
+[control]
+port = 8081
+[identity]
+key = "env:TOKEN"
+[sources.website]
+write_key = "wk_web"
+[consent.purposes.ads]
+title = "Advertising"
+sale_or_share = true
+[consent.purposes.billing]
+bases = { gdpr = "necessary", ccpa = "necessary" }
+[destinations.crm]
+type = "file"
+purposes = ["billing"]
+settings = { path = "crm.ndjson" }
+[destinations.partner]
+type = "file"
+purposes = ["ads", "billing"]
+settings = { path = "partner.ndjson" }
+"""
+
+
+def test_the_register_shows_each_purpose_at_each_destination_with_its_ground(tmp_path):
+    ran = cdp(tmp_path, "privacy", "register", "--json", config=REGISTERED)
+    assert ran.code == 0, ran.err
+    rows = {(row["purpose"], row["destination"]): row for row in ran.json}
+    assert {key for key in rows if key[0] in ("ads", "billing")} == {
+        ("ads", "partner"),
+        ("billing", "crm"),
+        ("billing", "partner"),
+    }
+    ads = rows["ads", "partner"]
+    assert (ads["bases"]["gdpr"], ads["bases"]["ccpa"]) == ("opt_in", "opt_out")
+    assert (ads["title"], ads["sale_or_share"]) == ("Advertising", True)
+    assert rows["billing", "crm"]["bases"]["gdpr"] == "necessary"
+    table = cdp(tmp_path, "privacy", "register", config=REGISTERED).out
+    assert "Advertising" in table
+    assert "opt_in" in table
+
+
+def test_the_register_needs_no_daemon_and_refuses_a_wrong_configuration(tmp_path):
+    broken = REGISTERED.replace('type = "file"', 'type = "nothing"', 1)
+    ran = cdp(tmp_path, "privacy", "register", config=broken)
+    assert ran.code == 2
