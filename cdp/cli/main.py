@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from cdp.cli import (
+    audit,
     check,
     dead_letters,
     destinations,
     events,
     init,
+    privacy,
     profile,
     redrive,
     replay,
@@ -44,6 +46,7 @@ _GROUPS: Final = {
     "feed and look": (send, status, profile, why),
     "repair": (events, dead_letters, redrive, replay),
     "extend": (destinations,),
+    "govern": (privacy, audit),
 }
 
 _DESCRIPTION: Final = """\
