@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cdp.config import Limits
     from cdp.ingestion.accounts import Tally
     from cdp.ingestion.collaborators import Ledger, Namer, RowSeal, Suppressed
+    from cdp.ingestion.plan import PlanCheck
     from cdp.storage.log import Log
     from cdp.storage.store import Store
     from cdp.telemetry import Journal, Metrics
@@ -57,6 +58,7 @@ class Intake:
         suppression: Suppressed | None = None,
         ledger: Ledger | None = None,
         vault: RowSeal | None = None,
+        plan: PlanCheck | None = None,
     ) -> None:
         """`key` is identity's. Without a `namer` there is no suppression, consent or sealing."""
         self.store = store
@@ -64,6 +66,7 @@ class Intake:
         self.name = named_in_event if namer is not None else None
         self.ledger = ledger
         self.vault = vault
+        self.plan = plan
         self.writer = GroupWriter(
             store=store,
             events=events,

@@ -12,12 +12,14 @@ from cdp.domain.naming import ANONYMOUS_ID, USER_ID
 from cdp.ingestion.decoding import DEPTH_MAX, decode_json, repair
 from cdp.ingestion.normalisation import Scope, normalise, read_wire
 from cdp.ingestion.refusal import Rejection
-from cdp.ingestion.submission import REJECTED_SCHEMA, RejectedEvent, Spoken, Submission
+from cdp.ingestion.submission import ALONE, REJECTED_SCHEMA, RejectedEvent, Spoken, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgspec import Raw
+
+    from cdp.ingestion.plan import PlanCheck
 
 _SHOWN_ID_CHARS_MAX: Final = 100
 
@@ -29,7 +31,7 @@ def admit(submission: Submission, raws: Sequence[bytes | Raw], first: int, scope
     for index, raw in enumerate(raws, first):
         text = bytes(raw)
         try:
-            event, record = _admit_one(text, scope)
+            event, record = _admit_one(submission, text, scope)
         except Rejection as rejection:
             reject(submission, text, index, rejection, scope)
         else:
@@ -41,15 +43,18 @@ def admit(submission: Submission, raws: Sequence[bytes | Raw], first: int, scope
             records.append(record)
 
 
-def note_consent(submission: Submission, event: Event, scope: Scope) -> None:
+def note_consent(
+    submission: Submission, event: Event, scope: Scope, place: int | None = None
+) -> None:
     """Adds what an event states about purposes; to be called before its record is added."""
+    place = len(submission.records) if place is None else place
     named = []
     if event.user_id is not None:
         named.append((USER_ID, event.user_id))
     if event.anonymous_id is not None:
         named.append((ANONYMOUS_ID, event.anonymous_id))
     for statement in scope.sender.statements_of(event):
-        submission.said.append(Spoken(len(submission.records), statement, named))
+        submission.said.append(Spoken(place, statement, named))
 
 
 def admit_surplus(
@@ -63,13 +68,26 @@ def admit_surplus(
     submission.rejected_count += max(0, len(raws) - limit)
 
 
-def _admit_one(text: bytes, scope: Scope) -> tuple[Event, bytes]:
+def _admit_one(submission: Submission, text: bytes, scope: Scope) -> tuple[Event, bytes]:
     event = normalise(read_wire(text, scope.limits), scope)
+    if scope.plan is not None:
+        _hold(submission, event, scope, scope.plan)
     try:
         return event, encode_event(event)
     except OverflowError:  # an integer beyond 64 bits, which only a repair finds
         event = normalise(read_wire(repair(text), scope.limits), scope)
+        if scope.plan is not None:
+            _hold(submission, event, scope, scope.plan)
         return event, encode_event(event)
+
+
+def _hold(submission: Submission, event: Event, scope: Scope, plan: PlanCheck) -> None:
+    """Holds an event against the plan. What a quarantined one says of consent counts at once."""
+    try:
+        plan.hold(event)
+    except Rejection:
+        note_consent(submission, event, scope, ALONE)
+        raise
 
 
 def reject(

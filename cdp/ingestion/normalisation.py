@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cdp.config import Limits
     from cdp.domain.naming import Named
+    from cdp.ingestion.plan import PlanCheck
 
 _TYPES: Final = frozenset(EVENT_TYPES)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -44,6 +45,7 @@ class Scope(msgspec.Struct, kw_only=True):
     event names none. `address` and `user_agent` are those of a browser's request, to fill in
     where the event lacks them; `direct_address` is the peer's, for servers that ask for it.
     `sender` makes the stamps; `name` finds the identifiers of an event, where they are wanted.
+    `plan` is the tracking plan, which holds after normalisation.
     """
 
     source: str
@@ -60,6 +62,7 @@ class Scope(msgspec.Struct, kw_only=True):
     user_agent: str | None = None
     sender: Sender = NO_SENDER
     name: Callable[[Event], list[Named]] | None = None
+    plan: PlanCheck | None = None
 
 
 def read_wire(raw: bytes, limits: Limits) -> dict[str, Any]:

@@ -139,6 +139,8 @@ async def resubmit(
         sender=Sender.again(stamper, row),
     )
     event = normalise(read_wire(row.body if body is None else body, limits), scope)
+    if intake.plan is not None:
+        intake.plan.hold(event)
     submission = Submission(row.source, intake.clock.now_us())
     note_consent(submission, event, scope)
     if intake.name is not None:
