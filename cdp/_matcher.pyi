@@ -120,6 +120,9 @@ class Resolver:
     def shared_neighbours(self, profile: bytes) -> list[bytes]:
         """Shared identifiers that members of this profile were seen with."""
 
+    def seen_with(self, nodes: Sequence[bytes]) -> list[bytes]:
+        """Every other node that anything was ever said about together with one of these."""
+
     def explain(self, profile: bytes) -> str:
         """What holds a profile together, and what was kept out of it.
 

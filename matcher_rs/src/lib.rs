@@ -132,6 +132,17 @@ impl Resolver {
         Ok(keys.unwrap_or_default().into_iter().map(|key| bytes(py, key)).collect())
     }
 
+    /// The other ends of every pair at these nodes that anything was ever said about.
+    fn seen_with<'py>(
+        &self,
+        py: Python<'py>,
+        nodes: Vec<Bound<'py, PyBytes>>,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        let keys: Vec<_> = nodes.iter().filter_map(|node| key_of(node.as_bytes())).collect();
+        let found = self.ask(|core| core.seen_with(&keys))?;
+        Ok(found.into_iter().map(|key| bytes(py, key)).collect())
+    }
+
     /// JSON: members, accepted edges in the order they were accepted, suppressed edges with reason
     /// and witness, shared neighbours. Nodes in hexadecimal.
     fn explain(&self, py: Python<'_>, profile: &[u8]) -> PyResult<String> {

@@ -233,6 +233,21 @@ impl Resolver {
         keys
     }
 
+    /// The other ends of every pair at these nodes that anything was ever said about, by key.
+    #[must_use]
+    pub fn seen_with(&self, keys: &[Key]) -> Vec<Key> {
+        let graph = &self.graph;
+        let nodes = keys.iter().filter_map(|key| graph.find(*key));
+        let others = nodes.flat_map(|node| graph.edges_of(node)).map(|(_, other)| other);
+        let mut found: Vec<Key> = others.map(|other| graph.nodes[other].key).collect();
+        found.sort_unstable();
+        found.dedup();
+        let mut own = keys.to_vec();
+        own.sort_unstable();
+        found.retain(|other| own.binary_search(other).is_err());
+        found
+    }
+
     /// Numbers for people and gauges.
     #[must_use]
     pub fn statistics(&self) -> Statistics {

@@ -94,6 +94,13 @@ class SlowResolver:
         if kind <= LINK:
             evidence.first_us = min(evidence.first_us, time_us)
 
+    def forget(self, nodes):
+        """As if nobody had ever named these."""
+        gone = set(nodes)
+        self.first_us = {n: at for n, at in self.first_us.items() if n not in gone}
+        self.pairs = {pair: said for pair, said in self.pairs.items() if not gone & set(pair)}
+        self.used -= gone
+
     def classes(self):
         """Each node's class: values of one namespace that were declared to be one."""
         classes = {node: {node} for node in self.first_us}

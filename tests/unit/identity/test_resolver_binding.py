@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cdp import _matcher
-from cdp._matcher import KIND_CO_OCCUR, KIND_IDENTIFY, Resolver, attribute
+from cdp._matcher import KIND_CO_OCCUR, KIND_IDENTIFY, Namer, Resolver, attribute
 from cdp.app import rules_json
 from cdp.config import Identity
 from cdp.domain.identifier import NAMESPACE_CODE
@@ -195,3 +195,38 @@ def test_what_it_says_it_takes_is_what_it_takes():
     assert counted < 150
     assert resident < 150
     assert counted == pytest.approx(resident, rel=0.4)
+
+
+def test_the_rows_of_the_forgotten_are_to_be_deleted(resolver):
+    named = [(USER, "ann"), (ANONYMOUS, "a1")]
+    written = resolver.resolve([(1, KIND_IDENTIFY, 0, named)]).records
+    done = resolver.forget([resolver.node(*one) for one in named])
+    assert sorted(done.records) == sorted((key, None) for key, _ in written)
+    assert (done.events, done.new_identifiers, done.changes) == ([], [], [])
+    assert resolver.statistics()["nodes"] == resolver.statistics()["edges"] == 0
+
+
+def test_what_is_no_node_is_passed_over_when_forgetting(resolver):
+    assert resolver.forget([b"", b"too short", b"never seen befor"]).records == []
+
+
+def test_a_namer_names_an_address_and_its_canonical_form_and_nobody_by_a_placeholder():
+    namer, resolver = Namer(KEY, RULES), Resolver(KEY, RULES)
+    assert namer.nodes([[(USER, "null"), (EMAIL, "A.nn@gmail.com")], (), [(USER, "Acme")]]) == [
+        [resolver.node(EMAIL, "a.nn@gmail.com"), resolver.node(CANONICAL, "ann@gmail.com")],
+        [],
+        [],
+    ]
+    assert namer.node(USER, "ann") == resolver.node(USER, "ann")
+    assert namer.node(USER, "null") is None
+
+
+@pytest.mark.parametrize("wrong", [[[(USER, 1)]], [[(-1, "ann")]], [["ann"]], [1], 1])
+def test_a_namer_refuses_what_is_no_list_of_identifiers(wrong):
+    with pytest.raises((TypeError, ValueError, OverflowError)):
+        Namer(KEY, RULES).nodes(wrong)
+
+
+def test_a_namer_refuses_a_key_that_is_too_short():
+    with pytest.raises(ValueError, match="give a secret"):
+        Namer(b"short", RULES)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp._matcher import Resolver
+from cdp._matcher import Namer, Resolver
 from cdp.app import rules_json
 from cdp.config import Identity, NamespaceRule
 from cdp.domain.identifier import NAMESPACE_CODE
@@ -108,3 +108,44 @@ def test_order_copies_batches_and_restarts_leave_no_trace(rules, history, rng, c
         resolver = Resolver(KEY, rules)
         resolver.load(stored)
     assert resolver.digest() == straight.digest()
+
+
+@pytest.mark.parametrize("rules", [DEFAULT, TIGHT])
+@settings(max_examples=300, deadline=None)
+@given(history=histories, later=histories, data=st.data())
+def test_what_is_left_after_forgetting_is_what_its_twin_has(rules, history, later, data):
+    resolver = Resolver(KEY, rules)
+    twin = SlowResolver(json.loads(rules), resolver)
+    resolver.resolve(history)
+    for observation in history:
+        twin.tell(observation)
+    known = sorted(twin.first_us)
+    gone = data.draw(st.sets(st.sampled_from(known)) if known else st.just(set()))
+    if gone and data.draw(st.booleans(), "a whole profile"):
+        gone = set(resolver.members(min(gone)))
+    done = resolver.forget(sorted(gone))
+    deleted = {key[1:] for key, value in done.records if value is None and key[:1] == b"n"}
+    assert gone <= deleted
+    assert not (deleted - gone) & twin.used, "only unused readings of an alias go along"
+    twin.forget(deleted)
+    assert answers(resolver, twin.first_us) == twin.resolve()
+    assert all(resolver.profile_of(node) is None for node in gone)
+    assert resolver.statistics()["suppressed"] == len(twin.clusters()[1])
+    for observation in later:
+        resolver.resolve([observation])
+        twin.tell(observation)
+        assert answers(resolver, twin.first_us) == twin.resolve()
+
+
+@pytest.mark.parametrize("rules", [DEFAULT, TIGHT])
+@settings(max_examples=200, deadline=None)
+@given(history=histories)
+def test_a_namer_names_whom_the_resolver_knows(rules, history):
+    namer, resolver = Namer(KEY, rules), Resolver(KEY, rules)
+    named = namer.nodes([observation[3] for observation in history])
+    for nodes, observation in zip(named, history, strict=True):
+        resolution = resolver.resolve([observation])
+        assert (nodes or [b""])[0] == resolution.events[0][0]
+        assert {node for node, _, _ in resolution.new_identifiers} <= set(nodes)
+        for code, value in observation[3]:
+            assert namer.node(code, value) == resolver.node(code, value)

@@ -176,6 +176,8 @@ fn a_device_of_two_is_the_others_once_one_is_forgotten() {
     let key = |code, value| resolver.node(code, value).unwrap();
     let (ann, bob, tablet) = (key(USER, "ann"), key(USER, "bob"), key(ANONYMOUS, "tablet"));
     assert!(resolver.is_shared(tablet));
+    assert_eq!(resolver.seen_with(&[ann]), [tablet]);
+    assert!(resolver.seen_with(&[ann, bob, tablet]).is_empty());
     let done = resolver.forget(&[ann]).unwrap();
     assert!(!resolver.is_shared(tablet));
     assert_eq!(resolver.profile_of(ann), None);
