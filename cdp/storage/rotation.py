@@ -8,6 +8,7 @@ goes on. Data keys stay the same, so nothing that is sealed is touched.
 
 from __future__ import annotations
 
+import struct
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from cdp.storage.keyfile import KeyFile
     from cdp.storage.store import Store
 
-SLOTS_MARK: Final = b"keys:used"  # in `meta`: every slot that people have lies below this number
+SLOTS_MARK: Final = b"keys:used"  # in `meta`: see `read_mark`
+_MARK: Final = struct.Struct(">QQ")
 SLOTS_AT_ONCE: Final = 65_536  # 4 MiB
 
 
@@ -41,7 +43,7 @@ def claim(
         ConfigError: neither this master key nor a previous one wraps it.
         StoreDamaged: it is missing, or older than the store, or a slot was changed.
     """
-    used_count = used_slots(store)
+    used_count, _ = read_mark(store)
     if keys.count < used_count:
         raise StoreDamaged(
             f"the key file has {keys.count} slots, and the store uses {used_count}: it is missing "
@@ -56,9 +58,14 @@ def claim(
     return True
 
 
-def used_slots(store: Store) -> int:
-    """How many slots a key file must have to belong to this store."""
-    return int.from_bytes(store.get("meta", SLOTS_MARK) or b"", "big")
+def read_mark(store: Store) -> tuple[int, int]:
+    """Below which number every slot lies that people have, and which batch said so last."""
+    return _MARK.unpack(store.get("meta", SLOTS_MARK) or bytes(_MARK.size))
+
+
+def mark_of(used_count: int, serial: int) -> bytes:
+    """What a batch that gives slots to people says; no two batches have the same serial."""
+    return _MARK.pack(used_count, serial)
 
 
 def chunks(keys: KeyFile) -> Iterator[tuple[int, bytes]]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from cdp._matcher import Sealer, Tampered
 from cdp.errors import StoreDamaged
-from cdp.storage.rotation import SLOTS_MARK, chunks, claim, used_slots
+from cdp.storage.rotation import SLOTS_MARK, chunks, claim, mark_of, read_mark
 from cdp.storage.slot_pool import SlotPool
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Vault:
         self._sealer = Sealer(master, keys.epoch, seed, cache_max)
         self._pool = SlotPool(keys, self._sealer)
         self._known = _Recent(cache_max)
-        self._used = used_slots(store)
+        self._used, self._serial = read_mark(store)
         self._batch: Batch | None = None  # the one that subjects were last asked for
         self._assigned: dict[bytes, bytes] = {}  # rows in it: whether it is written shows later
         self._doubtful: dict[bytes, bytes] = {}  # rows of batches of which nobody knows
@@ -183,7 +183,8 @@ class Vault:
         assigned_count = len(self._assigned)
         found = self._find(batch, dict.fromkeys(subjects))
         if len(self._assigned) > assigned_count:
-            batch.put("meta", SLOTS_MARK, self._used.to_bytes(8, "big"))
+            self._serial += assigned_count == 0
+            batch.put("meta", SLOTS_MARK, mark_of(self._used, self._serial))
         return [found[subject] for subject in subjects]
 
     def _find(self, batch: Batch, subjects: Iterable[bytes]) -> dict[bytes, int]:
@@ -256,8 +257,8 @@ class Vault:
         assigned, self._assigned = self._assigned, {}
         if not assigned:
             return
-        subject, row = next(reversed(assigned.items()))
-        if self._store.get("subjects", subject) == row:
+        # Not by a row: another batch may have put the same one. The mark is this batch's alone.
+        if read_mark(self._store)[1] == self._serial:
             for subject, row in assigned.items():
                 self._known.add(subject, _newest(row))
             return

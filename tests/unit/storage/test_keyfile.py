@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import partial
 
 import pytest
 
@@ -162,7 +163,8 @@ def test_a_crash_at_any_step_of_a_replacement_leaves_one_whole_file_and_no_copy(
             leftover.unlink()
         keys = open_keys(tmp_path)
         keys.replace(ID, 1, [some(*range(10))])
-        crashed = crash_at(monkeypatch, step, made, lambda: keys.replace(OTHER_ID, 2, NEW))
+        replace = partial(keys.replace, OTHER_ID, 2, NEW)
+        crashed = crash_at(monkeypatch, step, made, replace)
         keys.close()
         after = open_keys(tmp_path)
         assert [file.name for file in on_disk.parent.iterdir()] == ["slots"]
