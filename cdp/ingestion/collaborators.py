@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from cdp.domain.consent import Statement
     from cdp.storage.store import Batch
@@ -35,7 +35,16 @@ class Ledger(Protocol):
         """The sequence number of the next record."""
         ...
 
-    def note(self, batch: Batch, nodes: Sequence[bytes], statement: Statement) -> int: ...
+    def note(
+        self,
+        batch: Batch,
+        nodes: Sequence[bytes],
+        statement: Statement,
+        *,
+        verified: Collection[bytes] = (),
+    ) -> int:
+        """Records a statement about these nodes; `verified` are those that a login knows."""
+        ...
 
     def forget_unwritten(self) -> None: ...
 

@@ -14,6 +14,7 @@ from cdp.errors import Overloaded
 from cdp.ingestion.addresses import TrustedProxies, apply_policy
 from cdp.ingestion.admission import admit, admit_surplus
 from cdp.ingestion.authentication import Authenticator, KnownSource, check_origin
+from cdp.ingestion.consent_endpoint import GPC_ANSWER, NOTED, read_statement
 from cdp.ingestion.decoding import decompress, decompress_parts, without_mark
 from cdp.ingestion.envelope import Contents, open_body, write_key_in
 from cdp.ingestion.normalisation import Scope
@@ -45,6 +46,7 @@ RETRY_AFTER_S: Final = 2
 _ADMITTED_AT_ONCE: Final = 128  # events between two looks at what else is to do
 _INFLATED_AT_ONCE_BYTES_MAX: Final = 2 * 1024  # of what came, which may be 1,000 times as much
 _NO_FIELDS: Final[dict[str, str]] = {}
+_FIXED: Final = {"metrics": NOTHING_TO_DO, "health": HEALTHY, "gpc": GPC_ANSWER}
 
 
 class Endpoints:
@@ -81,7 +83,7 @@ class Endpoints:
             await submission.settled()
         except Overloaded as error:
             return refusal_answer(_unavailable(str(error), error.retry_after_s))
-        return settled_answer(submission)
+        return submission.answer or settled_answer(submission)
 
     def release(self, result: Answer | Submission) -> None:
         """Gives back what a submission held; to be called once for each result of `begin`."""
@@ -102,10 +104,10 @@ class Endpoints:
         fields = query_fields(query) if query else _NO_FIELDS
         if route.kind == "event" or route.kind == "batch":
             return await self._take_events(request, route, fields, peer)
-        if route.kind == "metrics":
-            return NOTHING_TO_DO
-        if route.kind == "health":
-            return HEALTHY
+        if route.kind in _FIXED:
+            return _FIXED[route.kind]
+        if route.kind == "consent":
+            return await self._take_consent(request, route, fields, peer)
         if route.kind == "pixel":
             return await self._take_pixel(request, route, fields, peer)
         return self._settings(request, route, fields, peer)
@@ -156,6 +158,26 @@ class Endpoints:
         await _admit_all(submission, contents, scope)
         if not submission.records and not submission.rejected_count:
             return NOTHING_TO_DO
+        self._offer(submission, held_bytes=max(0, len(body) - len(request.body)))
+        return submission
+
+    async def _take_consent(
+        self, request: Request, route: Route, fields: dict[str, str], peer: str
+    ) -> Submission:
+        source = self._source(request, fields)
+        body = await self._plain_body(request)
+        if source is None:
+            source = self._authenticator.by_key(write_key_in(body))
+        check_origin(source, request.headers.get(b"origin"))
+        if self._intake.ledger is None:
+            raise _unavailable("consent is not recorded here", RETRY_AFTER_S)
+        if len(body) > self._limits.event_bytes_max:
+            text = f"body is longer than {self._limits.event_bytes_max} bytes; shorten it"
+            raise Refusal(400, "payload_too_large", text)
+        scope = self._scope(request, route, Contents([], single=True), source, peer)
+        submission = Submission(source.name, scope.received_at_us)
+        submission.said = read_statement(body, scope.sender)
+        submission.answer = NOTED
         self._offer(submission, held_bytes=max(0, len(body) - len(request.body)))
         return submission
 
@@ -225,6 +247,7 @@ class Endpoints:
             user_agent=agent.decode("utf-8", "replace") if agent else None,
             sender=sender,
             name=self._intake.name,
+            plan=self._intake.plan,
         )
 
     def _offer(self, submission: Submission, *, held_bytes: int) -> None:

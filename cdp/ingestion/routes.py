@@ -12,7 +12,9 @@ from urllib.parse import unquote
 
 from cdp.domain.event import EVENT_TYPES
 
-Kind = Literal["event", "batch", "metrics", "pixel", "settings", "source_config", "health"]
+Kind = Literal[
+    "event", "batch", "consent", "metrics", "pixel", "settings", "source_config", "health", "gpc"
+]
 
 
 class Route(NamedTuple):
@@ -25,7 +27,7 @@ class Route(NamedTuple):
 
     @property
     def takes_posts(self) -> bool:
-        return self.kind in ("event", "batch", "metrics")
+        return self.kind in ("event", "batch", "consent", "metrics")
 
 
 def find_route(path: bytes) -> Route | None:
@@ -56,6 +58,9 @@ def _table() -> dict[bytes, Route]:
         "/beacon/v1/batch": Route("batch", browser=True),
         "/sourceConfig": Route("source_config"),
         "/health": Route("health"),
+        "/.well-known/gpc.json": Route("gpc"),
+        "/v1/consent": Route("consent"),
+        "/consent": Route("consent"),
     }
     for path in ("/batch", "/b", "/import"):
         routes[path] = routes["/v1" + path] = routes["/v1/batch" + path] = _BATCH

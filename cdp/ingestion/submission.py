@@ -13,6 +13,7 @@ from cdp.errors import Overloaded
 if TYPE_CHECKING:
     from cdp.domain.consent import Statement
     from cdp.domain.naming import Named
+    from cdp.ingestion.responses import Answer
 
 REJECTED_SCHEMA: Final = 1
 
@@ -88,6 +89,7 @@ class Submission:
 
     __slots__ = (
         "accepted",
+        "answer",
         "duplicates",
         "group",
         "held_bytes",
@@ -118,6 +120,7 @@ class Submission:
         self.suppressed = 0
         self.held_bytes = 0  # what it holds beyond the bytes that came over the network
         self.group: Group | None = None
+        self.answer: Answer | None = None  # where it is the same whatever became of it
 
     def size(self) -> int:
         """How many events it has, of either kind; at least 1, as a request too takes room."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from cdp.domain.naming import CRM_ID, USER_ID
 from cdp.domain.subjects import nobody_on
 from cdp.ingestion.accounts import Tally, add_counts
 from cdp.ingestion.deduplication import MessageKeys, remember, within_window
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _NOBODY: Final[frozenset[bytes]] = frozenset()
 _NO_NODES: Final[list[bytes]] = []
+_LOGINS: Final = (USER_ID, CRM_ID)  # namespaces of what only somebody who logged in is known by
 
 
 class Chosen:
@@ -184,12 +186,12 @@ class GroupWriter:
     def _note(self, batch: Batch, said: list[Spoken]) -> None:
         if not said or self._namer is None or self._ledger is None:
             return
-        note = self._ledger.note
-        for spoken, nodes in zip(
-            said, self._namer.nodes([spoken.named for spoken in said]), strict=True
-        ):
+        note, nodes_of = self._ledger.note, self._namer.nodes
+        named = nodes_of([spoken.named for spoken in said])
+        logins = nodes_of([[one for one in spoken.named if one[0] in _LOGINS] for spoken in said])
+        for spoken, nodes, verified in zip(said, named, logins, strict=True):
             if nodes:
-                note(batch, nodes, spoken.statement)
+                note(batch, nodes, spoken.statement, verified=verified)
 
     def _settle_rejected(self, batch: Batch, submissions: list[Submission], chosen: Chosen) -> None:
         rows: list[RejectedEvent] = []
