@@ -22,6 +22,7 @@ import trio
 
 from cdp.clock import isoformat, to_datetime
 from cdp.domain.event import wire_form
+from cdp.storage.exports import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,22 +189,36 @@ class AccessExport:
             return None
         made_us = self._clock.now_us()
         head = await self._head(person, request_id, made_us)
-        writers: list[ExportWriter] = []
+        index, *writers = (
+            self._files.writer(profile_id, request_id, name, made_us=made_us, chance=chance)
+            for name in (NODES, *(form.name for form in forms))
+        )
+        whole = False
         try:
-            for form in forms:
-                writers.append(
-                    self._files.writer(
-                        profile_id, request_id, form.name, made_us=made_us, chance=chance
-                    )
-                )
-                await writers[-1].open()
-                await writers[-1].write(form.head(head))
-            count = await self._write_events(person, forms, writers)
-            for writer in writers:
-                await writer.finish()
+            await index.open()
+            await index.write(b"".join(person.members))
+            await index.finish()
+            count = await self._write(person, head, forms, writers)
+            whole = True
         finally:
-            for writer in writers:
-                writer.abandon()
+            if not whole:
+                for writer in (*writers, index):
+                    writer.discard()
+        return count
+
+    async def _write(
+        self,
+        person: HeldPerson,
+        head: Json,
+        forms: Sequence[Form],
+        writers: Sequence[ExportWriter],
+    ) -> int:
+        for form, writer in zip(forms, writers, strict=True):
+            await writer.open()
+            await writer.write(form.head(head))
+        count = await self._write_events(person, forms, writers)
+        for writer in writers:
+            await writer.finish()
         return count
 
     async def _head(self, person: HeldPerson, request_id: str, made_us: int) -> Json:

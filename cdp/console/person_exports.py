@@ -52,7 +52,7 @@ class PersonExports:
         return None if file is None else await self._files.read(file, offset, length)
 
     async def erase(self, nodes: Collection[bytes]) -> int:
-        """Overwrites and removes every document about profiles that these nodes founded."""
+        """Overwrites and removes every document that is, or ever was, about these nodes."""
         return await self._files.delete_of_people(nodes)
 
     async def expire(self) -> int:

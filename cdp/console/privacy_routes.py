@@ -185,7 +185,7 @@ class PrivacyRoutes:
 
     async def audit(self, _: Request) -> Response:
         """What is kept without need."""
-        return answer(self._surface.privacy_audit())
+        return answer(await self._surface.privacy_audit())
 
 
 _ASKED: Final = frozenset(

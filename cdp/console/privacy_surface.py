@@ -136,6 +136,6 @@ class PrivacySurface(Protocol):
         """What is suppressed: keyed hashes, since when and why. Nobody can be read from it."""
         ...
 
-    def privacy_audit(self) -> Json:
+    async def privacy_audit(self) -> Json:
         """Fields without a purpose, fields that nobody uses, data past its retention."""
         ...

@@ -1,10 +1,11 @@
 """The files that hold what is known of a person, until they are fetched, expire or are erased.
 
-A file's name says whose it is, for which request, and since when; the rest of it is chance. So
-the directory is its own index: there is no file with a person's data that an erasure could not
-find, whatever crashed while it was being written. A profile id is a keyed hash, so a name says
-nothing to whom has not the key. Files are for their owner only. Every call that touches the disk
-goes through `run_in_thread`, but listings, which are short.
+A file's name says whose it is, for which request, and since when; the rest of it is chance. Beside
+the documents, and on disk before them, lies a list of the nodes that they are about: who was one
+person then may be two today. So the directory is its own index: there is no file with a person's
+data that an erasure could not find, whatever crashed while it was being written. Profile ids and
+nodes are keyed hashes, so they say nothing to whom has not the key. Files are for their owner only.
+Every call that touches the disk goes through `run_in_thread`, but listings, which are short.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cdp.clock import DAY_US, HOUR_US
+from cdp.domain.identifier import NODE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -24,10 +26,11 @@ if TYPE_CHECKING:
 EXPORT_KEPT_US: Final = 30 * DAY_US
 PART_KEPT_US: Final = HOUR_US  # of a file whose writer is gone
 WIPED_BYTES: Final = 1 << 20  # overwritten at a time
+NODES: Final = "nodes"  # the form of the list of nodes
 
 _NAME: Final = re.compile(
     r"(?P<profile>[0-9a-f]{32})\.(?P<request>[0-9a-f]{32})\.(?P<made>[0-9a-f]{16})"
-    r"\.[0-9a-f]{32}\.(?P<form>json|html)(?P<part>\.part)?"
+    r"\.[0-9a-f]{32}\.(?P<form>json|html|nodes)(?P<part>\.part)?"
 )
 
 
@@ -40,6 +43,11 @@ class ExportFile(NamedTuple):
     form: str
     made_us: int
     whole: bool
+
+    @property
+    def stem(self) -> str:
+        """What the files that were made together have in common."""
+        return ".".join(self.path.name.split(".")[:4])
 
 
 class ExportWriter:
@@ -67,12 +75,13 @@ class ExportWriter:
         file, self._file = self._file, None
         await self._run_in_thread(_finish, file, self._part, self.path)
 
-    def abandon(self) -> None:
-        """Removes what was written, where `finish` was not reached."""
+    def discard(self) -> None:
+        """Removes the file, finished or not."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
-            _wipe(self._part)
+        _wipe(self._part)
+        _wipe(self.path)
 
 
 class ExportFiles:
@@ -98,9 +107,22 @@ class ExportFiles:
             return []
         return [found for name in names if (found := self._read_name(name)) is not None]
 
-    def of_people(self, nodes: Collection[bytes]) -> list[ExportFile]:
-        """The exports of profiles that were founded by one of these nodes, half ones too."""
-        return [one for one in self.all() if one.profile_id in nodes]
+    async def of_people(self, nodes: Collection[bytes]) -> list[ExportFile]:
+        """The files in which one of these nodes is, or ever was, part of the person; half ones too.
+
+        A profile that a node founded counts, too.
+        """
+        return await self._run_in_thread(self._of_people, frozenset(nodes))
+
+    def _of_people(self, nodes: frozenset[bytes]) -> list[ExportFile]:
+        files = self.all()
+        about = {
+            one.stem
+            for one in files
+            if one.profile_id in nodes
+            or (one.form == NODES and not nodes.isdisjoint(_nodes_in(one.path)))
+        }
+        return [one for one in files if one.stem in about]
 
     def of_request(self, request_id: str, form: str) -> ExportFile | None:
         """The whole file that was made for a request, the newest where there are several."""
@@ -115,7 +137,7 @@ class ExportFiles:
 
     async def delete_of_people(self, nodes: Collection[bytes]) -> int:
         """What an erasure asks for."""
-        return await self.delete(self.of_people(nodes))
+        return await self.delete(await self.of_people(nodes))
 
     async def expire(self, now_us: int) -> int:
         """Removes what is older than `EXPORT_KEPT_US`, and what nobody is writing any more."""
@@ -187,6 +209,14 @@ def _wipe(path: Path) -> None:
         os.close(file)
     path.unlink(missing_ok=True)
     _sync_directory(path.parent)
+
+
+def _nodes_in(path: Path) -> list[bytes]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return [data[start : start + NODE_BYTES] for start in range(0, len(data), NODE_BYTES)]
 
 
 def _read(path: Path, offset: int, length: int) -> bytes:

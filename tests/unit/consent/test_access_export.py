@@ -219,6 +219,25 @@ async def test_what_breaks_half_way_leaves_no_file_behind(subject, tmp_path):
     assert list((tmp_path / "exports").iterdir()) == []
 
 
+async def test_a_file_that_cannot_be_finished_leaves_none_of_the_others(subject, tmp_path):
+    class Broken(JsonForm):
+        name = "html"
+
+        def tail(self, tail):
+            raise RuntimeError("no room")
+
+    profile_id = subject.profile().profile_id
+    with pytest.raises(RuntimeError):
+        await subject.access.make(profile_id, REQUEST, [JsonForm(), Broken()], chance="0" * 32)
+    assert list((tmp_path / "exports").iterdir()) == []
+
+
+async def test_the_document_is_found_by_every_identifier_that_it_is_about(subject):
+    await subject.export()
+    for node in subject.profile().members:
+        assert len(await subject.files.of_people([node])) == 3
+
+
 async def test_a_cancelled_export_leaves_no_file_behind(subject, tmp_path):
     async def stuck(person, after, limit):
         await trio.sleep_forever()
@@ -231,7 +250,7 @@ async def test_a_cancelled_export_leaves_no_file_behind(subject, tmp_path):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(subject.export)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(list((tmp_path / "exports").iterdir())) == 2
+        assert len(list((tmp_path / "exports").iterdir())) == 3
         nursery.cancel_scope.cancel()
     assert list((tmp_path / "exports").iterdir()) == []
 

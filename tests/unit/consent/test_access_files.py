@@ -33,7 +33,7 @@ async def test_a_file_and_its_directory_are_for_their_owner_only(files):
 async def test_a_file_is_found_by_the_person_and_by_the_request(files):
     path = await made(files)
     await made(files, BOB, OTHER, "html")
-    assert [one.path for one in files.of_people([ADA])] == [path]
+    assert [one.path for one in await files.of_people([ADA])] == [path]
     assert files.of_request(REQUEST, "json").path == path
     assert files.of_request(REQUEST, "html") is None
     assert len(files.all()) == 2
@@ -43,9 +43,9 @@ async def test_a_half_written_file_is_found_by_the_person_but_not_served(files):
     writer = files.writer(ADA, REQUEST, "json", made_us=NOW_US, chance="0" * 32)
     await writer.open()
     await writer.write(b"half")
-    assert [one.whole for one in files.of_people([ADA])] == [False]
+    assert [one.whole for one in await files.of_people([ADA])] == [False]
     assert files.of_request(REQUEST, "json") is None
-    writer.abandon()
+    writer.discard()
     assert files.all() == []
 
 
@@ -61,6 +61,20 @@ async def test_an_erasure_overwrites_and_removes_every_file_of_the_person(files)
     assert await files.delete_of_people([ADA]) == 0
 
 
+async def test_who_was_part_of_the_person_then_is_found_though_they_are_two_today(files):
+    await made(files, ADA, form="json")
+    await made(files, ADA, form="html")
+    index = files.writer(ADA, REQUEST, "nodes", made_us=NOW_US, chance=f"{7:032x}")
+    await index.open()
+    await index.write(ADA + BOB)
+    await index.finish()
+    other = await made(files, b"c" * 16, OTHER)
+    forms = [one.form for one in await files.of_people([BOB])]
+    assert sorted(forms) == ["html", "json", "nodes"]
+    assert await files.delete_of_people([BOB]) == 3
+    assert [one.path for one in files.all()] == [other]
+
+
 async def test_files_expire_after_thirty_days_and_half_ones_after_an_hour(files):
     path = await made(files)
     half = files.writer(BOB, OTHER, "json", made_us=NOW_US, chance="0" * 32)
@@ -71,7 +85,7 @@ async def test_files_expire_after_thirty_days_and_half_ones_after_an_hour(files)
     assert await files.expire(NOW_US + EXPORT_KEPT_US) == 0
     assert await files.expire(NOW_US + EXPORT_KEPT_US + 1) == 1
     assert files.all() == []
-    half.abandon()
+    half.discard()
 
 
 async def test_other_files_in_the_directory_are_left_alone(files):
@@ -96,7 +110,7 @@ async def test_a_name_is_never_written_over(files):
     await writer.open()
     with pytest.raises(FileExistsError):
         await files.writer(ADA, REQUEST, "json", made_us=NOW_US, chance="0" * 32).open()
-    writer.abandon()
+    writer.discard()
 
 
 @pytest.mark.parametrize("request_id", ["../x", "", "1" * 31, "G" * 32])

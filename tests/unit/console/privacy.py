@@ -122,5 +122,5 @@ class Book:
         items = [{"node": one, "since": RECEIVED, "reason": "erasure"} for one in page]
         return Listing(items, page[-1] if start + limit < len(self.hashes) else None)
 
-    def privacy_audit(self):
+    async def privacy_audit(self):
         return {"fields_without_purpose": ["properties.shoe_size"]}

@@ -290,4 +290,4 @@ async def test_suppressions_are_listed_as_hashes(http, book):
 
 
 async def test_the_audit_of_what_is_kept_is_passed_on(http, book):
-    assert (await http.get("/v1/privacy/audit")).json() == book.privacy_audit()
+    assert (await http.get("/v1/privacy/audit")).json() == await book.privacy_audit()
