@@ -14,11 +14,13 @@ import trio
 
 from cdp.cli import (
     audit,
+    backup,
     check,
     dead_letters,
     destinations,
     events,
     init,
+    keys,
     privacy,
     profile,
     redrive,
@@ -26,6 +28,7 @@ from cdp.cli import (
     run,
     send,
     status,
+    tracking_plan,
     why,
 )
 from cdp.cli.shell import (
@@ -46,7 +49,7 @@ _GROUPS: Final = {
     "feed and look": (send, status, profile, why),
     "repair": (events, dead_letters, redrive, replay),
     "extend": (destinations,),
-    "govern": (privacy, audit),
+    "govern": (privacy, tracking_plan, audit),
 }
 
 _DESCRIPTION: Final = """\

@@ -39,7 +39,7 @@ _TYPES: Final[dict[str, frozenset[type]]] = {
     "time": frozenset({str}),
     "list": frozenset({list}),
     "object": frozenset({dict}),
-    "any": _SCALARS | {list, dict},
+    "any": _SCALARS | {list, dict, type(None)},
 }
 
 # What the stamp was read from: the proof of it stays with the event.
