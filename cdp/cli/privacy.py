@@ -58,6 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     status = _action(actions, "status", _status, "how far requests are, or one in full")
     status.add_argument("id", nargs="?", help="a request's id (default: a list)")
     status.add_argument("--limit", type=int, default=50, metavar="N", help="at most (default: 50)")
+    receipt = _action(actions, "receipt", _receipt, "the proof of what was done")
+    receipt.add_argument("id", help="the request's id")
     why = _action(actions, "why", _why, "what is held and why, or may something go somewhere")
     why.add_argument("what", help="namespace:value of a person, or a messageId")
     why.add_argument("destination", nargs="?", help="may it go there now, and why")
@@ -197,6 +199,12 @@ async def _status(control: ControlPlane, arguments: Arguments, shell: Shell) -> 
         shell.out.print(requests_table(found))
     else:
         shell.line("nobody has asked for anything")
+    return EXIT_OK
+
+
+async def _receipt(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
+    told = await control.get(f"{PATH}/{arguments.id}/receipt")
+    shell.json(told) if arguments.json else shell.out.print(document_table(told))
     return EXIT_OK
 
 

@@ -73,6 +73,15 @@ def test_an_erasure_goes_all_the_way_to_its_receipt(run, book):
     assert "receipt" in ran.out
 
 
+def test_a_receipt_is_shown_once_the_request_has_ended(run, book):
+    run("erase", "42", "--yes")
+    assert run("receipt", ID, "--json").json["signature"] == "s"
+    book.move(ID, "downstream")
+    ran = run("receipt", ID)
+    assert ran.code == 1
+    assert "runs yet" in ran.err
+
+
 def test_a_request_on_hold_stays_there(run, book):
     assert run("restrict", "42", "--yes").code == 0
     book.move(ID, "on_hold")
