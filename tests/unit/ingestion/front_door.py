@@ -6,12 +6,12 @@ import base64
 import json
 import random
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 import trio.testing
 
-from cdp.config import Config, Limits, Source
+from cdp.config import Config, Consent, Limits, Source
 from cdp.config import Gateway as GatewayTable
 from cdp.domain.event import Event, decode_event
 from cdp.environment import Environment
@@ -23,6 +23,8 @@ from cdp.telemetry import Journal, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from cdp.ingestion.stamp import Stamper
 
 NOW_US = 1_795_000_000_000_000  # 2026-11-18
 KEY = "wk_test"
@@ -94,10 +96,19 @@ def track(number: int | str = 1, **fields: Any) -> dict[str, Any]:
     }
 
 
+Door = TypeVar("Door", bound="FrontDoor")
+
+
 class FrontDoor:
     """A gateway and a log writer, running."""
 
-    def __init__(self, limits: Limits, sources: dict[str, Source], **gateway: Any) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        sources: dict[str, Source],
+        consent: Consent | None = None,
+        **gateway: Any,
+    ) -> None:
         self.clock = HandClock()
         self.store = MemoryStore()
         self.log = Log(self.store, "events")
@@ -106,7 +117,12 @@ class FrontDoor:
         self.journal = Journal(self.clock, self.lines.append)
         self.limits = limits
         self.rng = random.Random(7)
-        self.config = Config(limits=limits, sources=sources, gateway=GatewayTable(**gateway))
+        self.config = Config(
+            limits=limits,
+            sources=sources,
+            gateway=GatewayTable(**gateway),
+            consent=consent or Consent(),
+        )
         self.intake = self.new_intake()
         self.nursery: trio.Nursery
         self.gateway = Gateway(
@@ -115,7 +131,11 @@ class FrontDoor:
             environment=self.environment(),
             metrics=self.metrics,
             journal=self.journal,
+            stamper=self.new_stamper(),
         )
+
+    def new_stamper(self) -> Stamper | None:
+        return None
 
     def new_intake(self) -> Intake:
         return Intake(
@@ -194,7 +214,12 @@ async def open_front_door(
     limits: Limits | None = None, sources: dict[str, Source] | None = None, **gateway: Any
 ) -> AsyncIterator[FrontDoor]:
     sources = sources or {"web": Source(write_key=KEY)}
-    door = FrontDoor(limits or Limits(), sources, **gateway)
+    async with run_door(FrontDoor(limits or Limits(), sources, **gateway)) as door:
+        yield door
+
+
+@asynccontextmanager
+async def run_door(door: Door) -> AsyncIterator[Door]:
     async with trio.open_nursery() as nursery:
         door.nursery = nursery
         nursery.start_soon(door.intake.run)
