@@ -64,9 +64,18 @@ class Environment:
     run_in_thread: RunInThread
     open_store: Callable[[Path], Any]
     environ: Callable[[str], str | None]
+    # fresh secret bytes; without it they are drawn from `rng`, which only a simulation may do
+    entropy: Callable[[int], bytes] | None = None
     # takes the data directory, returns its `cdp.storage.keyfile.KeyFile`
     open_keys: Callable[[Path], Any] = _no_keys
 
     def new_id(self) -> str:
         """A random 128-bit id in hexadecimal."""
         return f"{self.rng.getrandbits(128):032x}"
+
+    def new_seed(self) -> bytes:
+        """32 bytes that nobody can guess, in a simulation those that its seed gives.
+
+        Never from `rng` in the real world: who sees enough of its ids could tell the rest.
+        """
+        return self.entropy(32) if self.entropy is not None else self.rng.randbytes(32)

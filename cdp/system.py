@@ -94,6 +94,7 @@ def real_environment(config: Config) -> Environment:
         run_in_thread=run_in_thread,
         open_store=lambda path: _open_store(path, run_in_thread),
         open_keys=_open_keys,
+        entropy=os.urandom,
         environ=os.environ.get,
     )
 

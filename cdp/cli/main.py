@@ -49,6 +49,7 @@ _GROUPS: Final = {
     "feed and look": (send, status, profile, why),
     "repair": (events, dead_letters, redrive, replay),
     "extend": (destinations,),
+    "keep": (backup, keys),
     "govern": (privacy, tracking_plan, audit),
 }
 

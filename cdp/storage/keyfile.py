@@ -36,6 +36,7 @@ _CRC: Final = struct.Struct(">I")
 _MAGIC: Final = b"cdpkeys1"
 _ZEROS: Final = bytes(SLOT_BYTES)
 _ERASED_AT_ONCE_BYTES: Final = 2**20
+_READ_AT_ONCE_BYTES: Final = 2**20
 _RESTORE: Final = "restore the key file from its last copy"
 
 
@@ -92,6 +93,38 @@ def open_keys(data_dir: Path) -> FileKeys:
         StorageError: it cannot be used.
     """
     return FileKeys(data_dir / KEYS / SLOTS)
+
+
+class KeyFileState(NamedTuple):
+    """A key file as somebody finds it who only looks."""
+
+    epoch: int
+    master_id: bytes
+    slots: int
+    destroyed: int
+
+
+def look_at_keys(data_dir: Path) -> KeyFileState | None:
+    """What is in a key file, None where there is none. Changes nothing, so a daemon may have it.
+
+    Raises:
+        StoreDamaged: it is not a key file, or was changed.
+        StorageError: it cannot be read.
+    """
+    path = data_dir / KEYS / SLOTS
+    with _told(f"reading {path}"):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            return None
+        with file:
+            header = _read_header(path, file.read(HEADER_BYTES))
+            slots = destroyed = 0
+            while part := file.read(_READ_AT_ONCE_BYTES):
+                starts = range(0, len(part) - SLOT_BYTES + 1, SLOT_BYTES)
+                slots += len(starts)
+                destroyed += sum(part[start : start + SLOT_BYTES] == _ZEROS for start in starts)
+    return KeyFileState(header.epoch, header.master_id, slots, destroyed)
 
 
 class _Header(NamedTuple):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CACHE_MAX: Final = 200_000  # subjects, about 100 bytes each, and as many keys of about 100
 SUBJECT_BYTES: Final = 16
-_SLOT_NUMBER_BYTES: Final = 8
+SLOT_NUMBER_BYTES: Final = 8
 _DOUBTFUL_MAX: Final = 16_384
 _DESTROYED_MAX: Final = 65_536
 
@@ -133,9 +133,9 @@ class Vault:
     def slots_of(self, subject: bytes) -> list[int]:
         """Every slot that something of the subject may be sealed with, oldest first."""
         row = self._store.get("subjects", subject) or b""
-        slots = dict.fromkeys(_slots_in(row))
-        slots.update(dict.fromkeys(_slots_in(self._assigned.get(subject, b""))))
-        slots.update(dict.fromkeys(_slots_in(self._doubtful.get(subject, b""))))
+        slots = dict.fromkeys(slots_in(row))
+        slots.update(dict.fromkeys(slots_in(self._assigned.get(subject, b""))))
+        slots.update(dict.fromkeys(slots_in(self._doubtful.get(subject, b""))))
         return list(slots)
 
     async def destroy(self, slots: Sequence[int], run_in_thread: RunInThread) -> None:
@@ -228,14 +228,14 @@ class Vault:
         """Of the newest slot of each row, the newest slot of that row that is not destroyed."""
         if not rows:
             return {}
-        candidates = [slot for row in rows for slot in _slots_in(row)]
+        candidates = [slot for row in rows for slot in slots_in(row)]
         missing = self._sealer.missing(candidates)
         if missing:
             self._admit(missing)
         is_live = dict(zip(candidates, self._sealer.live(candidates), strict=True))
         found: dict[int, int] = {}
         for row in rows:
-            for slot in reversed(_slots_in(row)):
+            for slot in reversed(slots_in(row)):
                 if is_live[slot] and slot not in self._destroyed:
                     found[_newest(row)] = slot
                     break
@@ -245,7 +245,7 @@ class Vault:
         assert len(subject) == SUBJECT_BYTES, "a subject is a node, or as long as one"
         slot = self._pool.take()
         self._used = max(self._used, slot + 1)
-        self._put(batch, subject, row + slot.to_bytes(_SLOT_NUMBER_BYTES, "big"))
+        self._put(batch, subject, row + slot.to_bytes(SLOT_NUMBER_BYTES, "big"))
         return slot
 
     def _put(self, batch: Batch, subject: bytes, row: bytes) -> None:
@@ -324,9 +324,10 @@ _RESTORE: Final = "restore the last checkpoint, and the key file as it is now or
 
 
 def _newest(row: bytes) -> int:
-    return int.from_bytes(row[-_SLOT_NUMBER_BYTES:], "big")
+    return int.from_bytes(row[-SLOT_NUMBER_BYTES:], "big")
 
 
-def _slots_in(row: bytes) -> list[int]:
-    step = _SLOT_NUMBER_BYTES
+def slots_in(row: bytes) -> list[int]:
+    """The slots in a row of `subjects`, oldest first."""
+    step = SLOT_NUMBER_BYTES
     return [int.from_bytes(row[at : at + step], "big") for at in range(0, len(row), step)]

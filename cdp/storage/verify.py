@@ -1,4 +1,7 @@
-"""Checks a store for damage: its logs block by block, and that every row can be read."""
+"""Checks a store for damage: its logs block by block, every row, and the keys of everybody.
+
+Logs are checked as they lie, sealed: no key is needed to tell whether they are whole.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 from cdp.errors import StorageError, StoreDamaged
 from cdp.storage.block import Header, check_block
 from cdp.storage.store import FAMILIES
+from cdp.storage.vault import SLOT_NUMBER_BYTES, SUBJECT_BYTES, slots_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cdp.storage.store import Store
+    from cdp.storage.vault import Vault
 
 LOGS: Final = ("events", "changes", "activations")
 TAIL_BLOCKS: Final = 16
@@ -28,6 +33,25 @@ def verify(store: Store) -> list[str]:
             _verify_family(store, family)
         except StorageError as error:
             findings.append(str(error))
+    return findings
+
+
+def verify_keys(store: Store, vault: Vault) -> list[str]:
+    """Sees that every slot is whole and that everybody's slots are there. One line a finding."""
+    findings = []
+    try:
+        slots_count = sum(vault.survey())
+    except StorageError as error:
+        return [str(error)]
+    for subject, row in store.items("subjects"):
+        slots = slots_in(row)
+        if len(subject) != SUBJECT_BYTES or len(row) % SLOT_NUMBER_BYTES or not slots:
+            findings.append(f"subjects: the row {subject.hex()} is not one; restore a checkpoint")
+        elif max(slots) >= slots_count:
+            findings.append(
+                f"subjects: {subject.hex()} has slot {max(slots)}, the key file ends before it; "
+                "restore the key file from its last copy"
+            )
     return findings
 
 
