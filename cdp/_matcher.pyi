@@ -70,8 +70,8 @@ class Resolution:
     #   rejected: (position in identifiers, reason); reasons are blocked, invalid, role,
     #   disposable, toll_free, and namespace where none has the code
     events: list[tuple[bytes, bytes, int, bool, Sequence[tuple[int, str]]]]
-    # nodes seen for the first time: (node, namespace code, normalised value)
-    new_identifiers: list[tuple[bytes, int, str]]
+    # nodes seen for the first time: (node, namespace code, normalised value, leaf of the event)
+    new_identifiers: list[tuple[bytes, int, str, bytes]]
     # rows of the `identity` family to write in the same batch; None deletes
     records: list[tuple[bytes, bytes | None]]
     # (observation index, kind "merged" | "split" | "renamed", profile id, other profile id)

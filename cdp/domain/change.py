@@ -22,6 +22,9 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `leaf` is the node under which the event's facts are stored; empty where the event named
     nobody that can be resolved, and then `profile_id` is empty too.
+
+    `by_erasure`: somebody else was erased, and this followed. The cause then only says after
+    which event that was. No destination is told: no event and no consent stands behind it.
     """
 
     kind: int
@@ -29,6 +32,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     profile_id: bytes
     leaf: bytes = b""
     other_profile_id: bytes = b""
+    by_erasure: bool = False
 
 
 class Activation(msgspec.Struct, frozen=True, array_like=True, gc=False):

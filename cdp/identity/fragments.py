@@ -133,6 +133,12 @@ class FragmentCache:
             taken[node] = young[node] = _decode(row) if row is not None else Fragment()
         return taken
 
+    def drop(self, nodes: Iterable[bytes]) -> None:
+        """Forgets fragments whose rows are deleted."""
+        for node in nodes:
+            self._young.pop(node, None)
+            self._old.pop(node, None)
+
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 

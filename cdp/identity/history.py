@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 
 class Past(msgspec.Struct, frozen=True):
-    """One event of a history. `event` is None where its body is past its retention.
+    """One event of a history. `event` is None where its body is past its retention, or erased.
 
     `rule` says how an event of a shared device came to this person; empty for the person's own.
     """
@@ -136,7 +136,7 @@ class History:
             if index % EVENTS_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
             record = self._events.get(moment.offset)
-            if record is None:
+            if not record:
                 missing += 1
                 continue
             facts = decode_facts(record)
@@ -203,7 +203,7 @@ class History:
             if not person or resolver.profile_of(person) != profile.profile_id:
                 return None
         record = self._events.get(moment.offset)
-        return Past(moment, decode_event(record) if record is not None else None, rule)
+        return Past(moment, decode_event(record) if record else None, rule)
 
 
 def _wanted(past: Past, question: Question) -> bool:

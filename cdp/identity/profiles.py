@@ -18,12 +18,14 @@ from cdp.errors import Overloaded
 from cdp.identity.evidence import first_seen
 from cdp.identity.fragments import decode_fragment, group_node
 from cdp.identity.rows import decode_identifier
+from cdp.identity.sealing import SealedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cdp._matcher import Resolver
     from cdp.domain.identifier import Identifier
+    from cdp.identity.sealing import Vault
     from cdp.storage.store import Store
 
 PROFILE_ID: Final = "profile_id"  # as a namespace in a question: any profile id ever issued
@@ -66,9 +68,14 @@ class Profiles:
     """
 
     def __init__(
-        self, store: Store, resolver: Callable[[], Resolver | None], *, key: bytes
+        self,
+        store: Store,
+        resolver: Callable[[], Resolver | None],
+        *,
+        key: bytes,
+        vault: Vault | None = None,
     ) -> None:
-        self._store = store
+        self._rows = SealedRows(store, vault)
         self._resolver = resolver
         self._key = key
 
@@ -106,12 +113,12 @@ class Profiles:
 
     def fragments(self, nodes: Sequence[bytes]) -> list[Fragment]:
         """The fragments that are stored under these nodes, where there are any."""
-        rows = self._store.get_many("fragments", nodes)
+        rows = self._rows.get_many("fragments", nodes)
         return [decode_fragment(row) for row in rows if row is not None]
 
     def group(self, group_id: str) -> ProfileView | None:
         """What is known of a group; None where no event was about it."""
-        row = self._store.get("fragments", group_node(self._key, group_id))
+        row = self._rows.get("fragments", group_node(self._key, group_id))
         return None if row is None else fold([decode_fragment(row)])
 
     def identifiers(self, profile: Profile) -> list[Known]:
@@ -123,14 +130,14 @@ class Profiles:
 
     def values(self, nodes: Sequence[bytes]) -> dict[bytes, Identifier]:
         """The identifiers behind nodes. One that was erased is not in the answer."""
-        rows = self._store.get_many("identifiers", nodes)
+        rows = self._rows.get_many("identifiers", nodes)
         pairs = zip(nodes, rows, strict=True)
         return {node: decode_identifier(row) for node, row in pairs if row is not None}
 
     def _known(
         self, nodes: Sequence[bytes], first_us: Mapping[bytes, int], *, shared: bool
     ) -> list[Known]:
-        fragments = self._store.get_many("fragments", nodes)
+        fragments = self._rows.get_many("fragments", nodes)
         values = self.values(nodes)
         return [
             Known(node, values[node], shared, first_us.get(node), _first_message(row))

@@ -56,6 +56,14 @@ def timeline_key(leaf: bytes, time_us: int, offset: int) -> bytes:
     return leaf + _TWO_U64.pack(max(0, time_us), offset)
 
 
+def node_range(node: bytes) -> tuple[bytes, bytes]:
+    """From which key to before which all rows of a node lie, where keys begin with the node."""
+    after = int.from_bytes(node, "big") + 1
+    if after >> 8 * NODE_BYTES:
+        return node, node + b"\xff" * NODE_BYTES * 2  # behind every key of the greatest node
+    return node, after.to_bytes(NODE_BYTES, "big")
+
+
 def moment_of(key: bytes, value: bytes) -> Moment:
     """What a timeline row says."""
     time_us, offset = _TWO_U64.unpack_from(key, NODE_BYTES)

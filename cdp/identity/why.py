@@ -77,12 +77,15 @@ class Why:
     def event(self, offset: int) -> Json:
         """The causal chain of one event: received, identified, decided, told to whom."""
         record = self._events.get(offset)
-        parts: list[Json] = [] if record is None else self._received(record)
-        if record is None:
-            parts.append(_part("received", "its body is past its retention; its traces remain"))
+        if record:
+            parts = self._received(record)
+        elif record is None:
+            parts = [_part("received", "its body is past its retention; its traces remain")]
+        else:
+            parts = [_part("received", "whom it is about was erased; nobody can read its body")]
         caused = caused_by(self._changes, offset)
         parts += [self._decided(change) for change in caused]
-        if not caused:
+        if not caused and record != b"":
             parts.append(_part("resolved", _undecided(self._changes, offset)))
         parts += [_told(became) for became in self._became(offset)]
         return {"offset": offset, "chain": parts, "sentences": [part["sentence"] for part in parts]}
@@ -167,7 +170,8 @@ def caused_by(changes: Log, cause_offset: int) -> list[Change]:
             change = decode_change(entry.record)
             if change.cause_offset != cause_offset:
                 return found
-            found.append(change)
+            if not change.by_erasure:
+                found.append(change)
         offset = entries[-1].offset + 1
     return found
 

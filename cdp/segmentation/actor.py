@@ -33,6 +33,8 @@ def activations_of(changes: Iterable[Entry]) -> list[bytes]:
     found = []
     for _, record in changes:
         change = decode_change(record)
+        if change.by_erasure:
+            continue
         found.append(
             _encode(
                 Activation(

@@ -9,7 +9,7 @@ busy, all folds that share a `Pace` together take at most a configured share of 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -24,6 +24,13 @@ SHARE_MAX: Final = 0.1
 HOLD_S_MAX: Final = 0.005
 GATHER_S: Final = 0.01
 _FIRST_STEP_ENTRIES: Final = 64
+
+
+class Publishes(Protocol):
+    """What is told once a batch is written: a log, mostly."""
+
+    @property
+    def publish(self) -> Callable[[], None]: ...
 
 
 def _never() -> bool:
@@ -79,7 +86,7 @@ async def run_fold(
     cursors: Cursors,
     reader: str,
     step: Callable[[Batch, list[Entry]], None],
-    publishes: Sequence[Log],
+    publishes: Sequence[Publishes],
     stopping: trio.Event,
     batch_max: int,
     pace: Pace | None = None,

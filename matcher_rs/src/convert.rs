@@ -89,7 +89,8 @@ pub fn resolution_of(py: Python<'_>, done: matcher_core::Resolution) -> PyResult
         events: events.unbind(),
         new_identifiers: list(
             py,
-            identifiers.map(|(key, code, value)| (bytes(py, key), code, value)),
+            identifiers
+                .map(|one| (bytes(py, one.node), one.namespace, one.value, bytes(py, one.leaf))),
         )?,
         records: records_of(py, &done.rows, &done.deleted)?,
         changes: list(

@@ -107,6 +107,19 @@ pub struct Decided {
     pub rejected_end: usize,
 }
 
+/// An identifier that was never seen before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Introduced {
+    /// Its key.
+    pub node: Key,
+    /// The code of its namespace.
+    pub namespace: u8,
+    /// Its normalised value.
+    pub value: String,
+    /// The leaf of the observation that named it first.
+    pub leaf: Key,
+}
+
 /// What a batch did.
 #[derive(Debug, Default)]
 pub struct Resolution {
@@ -114,8 +127,8 @@ pub struct Resolution {
     pub decided: Vec<Decided>,
     /// Identifiers that were not used: their place in their observation, and why.
     pub rejected: Vec<(usize, Rejection)>,
-    /// Identifiers that were never seen before: namespace code and normalised value.
-    pub identifiers: Vec<(Key, u8, String)>,
+    /// Identifiers that were never seen before.
+    pub identifiers: Vec<Introduced>,
     /// The rows that changed, each once.
     pub rows: Vec<Row>,
     /// The keys of rows that are to be deleted.

@@ -41,7 +41,7 @@ mod sharing;
 mod tell;
 
 pub use attribution::{Rule, attribute};
-pub use batch::{Batch, Decided, Resolution};
+pub use batch::{Batch, Decided, Introduced, Resolution};
 pub use cluster::State;
 pub use error::{Error, Result};
 pub use evidence::Statement;

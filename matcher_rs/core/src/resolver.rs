@@ -1,6 +1,6 @@
 //! The resolver: takes observations in, answers who is who.
 
-use crate::batch::{Batch, Decided, Observed, Resolution};
+use crate::batch::{Batch, Decided, Introduced, Observed, Resolution};
 use crate::cluster::State;
 use crate::error::Result;
 use crate::evidence::Statement;
@@ -107,9 +107,10 @@ impl Resolver {
         observation: usize,
         observed: &Observed,
         uses: &mut [Use],
-        identifiers: &mut Vec<(Key, u8, String)>,
+        identifiers: &mut Vec<Introduced>,
     ) {
         let mut seeds = Vec::new();
+        let leaf = uses.first().map(|used| used.key);
         for (place, used) in uses.iter_mut().enumerate() {
             // The previous id of an alias is told of, not used.
             let is_seen = match observed.statement {
@@ -122,7 +123,9 @@ impl Resolver {
             if used.node == NONE {
                 used.node = self.graph.introduce(used, observed.time_us, is_seen);
                 let value = self.value(batch, observation, used);
-                identifiers.push((used.key, used.namespace, value));
+                let (node, namespace) = (used.key, used.namespace);
+                let leaf = leaf.unwrap_or(node);
+                identifiers.push(Introduced { node, namespace, value, leaf });
             } else {
                 self.graph.touch(used.node, observed.time_us, is_seen, &mut seeds);
             }

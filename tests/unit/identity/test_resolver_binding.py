@@ -42,10 +42,10 @@ def test_a_batch_answers_for_each_observation_in_order(resolver):
         (b"", b"", 0, False, ()),
     ]
     assert done.new_identifiers == [
-        (device, ANONYMOUS, "a1"),
-        (user, USER, "ann"),
-        (resolver.node(EMAIL, "a.nn@gmail.com"), EMAIL, "a.nn@gmail.com"),
-        (resolver.node(CANONICAL, "ann@gmail.com"), CANONICAL, "ann@gmail.com"),
+        (device, ANONYMOUS, "a1", device),
+        (user, USER, "ann", user),
+        (resolver.node(EMAIL, "a.nn@gmail.com"), EMAIL, "a.nn@gmail.com", user),
+        (resolver.node(CANONICAL, "ann@gmail.com"), CANONICAL, "ann@gmail.com", user),
     ]
     assert done.changes == []
     assert len(done.records) == 4 + 3

@@ -146,6 +146,6 @@ def test_a_namer_names_whom_the_resolver_knows(rules, history):
     for nodes, observation in zip(named, history, strict=True):
         resolution = resolver.resolve([observation])
         assert (nodes or [b""])[0] == resolution.events[0][0]
-        assert {node for node, _, _ in resolution.new_identifiers} <= set(nodes)
+        assert {node for node, *_ in resolution.new_identifiers} <= set(nodes)
         for code, value in observation[3]:
             assert namer.node(code, value) == resolver.node(code, value)

@@ -274,7 +274,7 @@ fn check_changes(
         }
         *before = now;
     }
-    for (key, _, _) in &done.identifiers {
-        current.insert(*key, resolver.profile_of(*key).unwrap());
+    for key in done.identifiers.iter().map(|one| one.node) {
+        current.insert(key, resolver.profile_of(key).unwrap());
     }
 }
