@@ -232,7 +232,7 @@ async def _why_person(control: ControlPlane, who: str) -> Json:
 async def _audit(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
     told = await control.get("/v1/privacy/audit")
     shell.json(told) if arguments.json else shell.out.print(document_table(told))
-    return EXIT_OK
+    return EXIT_FAILED if told.get("findings") else EXIT_OK
 
 
 async def _restrict(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:

@@ -137,5 +137,8 @@ class PrivacySurface(Protocol):
         ...
 
     async def privacy_audit(self) -> Json:
-        """Fields without a purpose, fields that nobody uses, data past its retention."""
+        """Fields without a purpose, fields that nobody uses, data past its retention.
+
+        {"findings": [{"kind", "where", "text", "count"}, ...]}
+        """
         ...

@@ -15,12 +15,15 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from cdp.domain.tracking_plan import parse_plan
+from cdp.errors import ConfigError
 from cdp.ingestion.refusal import Rejection
 from cdp.ingestion.timestamps import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cdp.config_consent import TrackingPlanConfig
     from cdp.domain.event import Event
     from cdp.domain.tracking_plan import Field, TrackingPlan
     from cdp.telemetry import Counter, Metrics
@@ -49,8 +52,34 @@ _ALWAYS_KEPT: Final = frozenset({"consent"})
 _Look: TypeAlias = Callable[[Any, str], None]
 
 
+def read_plan(config: TrackingPlanConfig) -> TrackingPlan | None:
+    """The plan that the configuration names; None where it names none. Raises ConfigError."""
+    file = config.file
+    if file is None:
+        return None
+    try:
+        text = file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text in utf-8"
+        raise ConfigError(f"tracking_plan.file: {file}: {reason}; name a readable plan") from error
+    return parse_plan(text, str(file))
+
+
+def open_plan(config: TrackingPlanConfig, metrics: Metrics) -> PlanCheck | None:
+    """What events are held against; None where there is no plan. Raises ConfigError."""
+    plan = read_plan(config)
+    if plan is None:
+        return None
+    return PlanCheck(
+        plan,
+        quarantine_unplanned=config.unplanned_events == "quarantine",
+        drop_unplanned=config.unplanned_fields == "drop",
+        metrics=metrics,
+    )
+
+
 class PlanCheck:
-    """The plan, ready for events."""
+    """The plan, ready for events. `dropped` counts the fields that were taken out, by path."""
 
     def __init__(
         self,
@@ -60,6 +89,7 @@ class PlanCheck:
         drop_unplanned: bool,
         metrics: Metrics,
     ) -> None:
+        self.plan = plan
         self.dropped: dict[str, int] = {}
         self._quarantine = quarantine_unplanned
         self._drop = drop_unplanned

@@ -82,3 +82,13 @@ def test_without_traffic_there_is_nothing_to_draft(tmp_path) -> None:
     ran = cdp(tmp_path, "tracking-plan", "infer", daemon=daemon)
     assert ran.code == 1
     assert "nothing to draft from" in ran.err
+
+
+def test_what_is_kept_without_need_is_told_and_is_not_a_success(tmp_path) -> None:
+    finding = {"kind": "unused", "where": "Bought: properties.face", "text": "t", "count": 0}
+    daemon = Daemon({("GET", "/v1/privacy/audit"): {"findings": [finding]}})
+    ran = cdp(tmp_path, "privacy", "audit", daemon=daemon)
+    assert ran.code == 1
+    assert "Bought: properties.face" in ran.out
+    daemon = Daemon({("GET", "/v1/privacy/audit"): {"findings": []}})
+    assert cdp(tmp_path, "privacy", "audit", daemon=daemon).code == 0

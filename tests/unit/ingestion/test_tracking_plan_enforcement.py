@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from cdp.config_consent import TrackingPlanConfig
 from cdp.domain.event import EVENT_SCHEMA, Event
 from cdp.domain.tracking_plan import parse_plan
-from cdp.ingestion.plan import NAMES_MAX, PlanCheck
+from cdp.errors import ConfigError
+from cdp.ingestion.plan import NAMES_MAX, PlanCheck, open_plan
 from cdp.ingestion.refusal import Rejection
 from cdp.telemetry import Metrics
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAN = """
 version: 1
@@ -203,6 +208,26 @@ def test_names_of_dropped_fields_are_counted_up_to_a_limit_and_kept_out_of_the_m
     text = metrics.exposition()
     assert 'cdp_ingestion_dropped_fields_total{event="Order Completed"} 250' in text
     assert "ada" not in text
+
+
+def test_the_configured_plan_is_opened_or_refused_by_name(tmp_path: Path) -> None:
+    assert open_plan(TrackingPlanConfig(), Metrics()) is None
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    config = TrackingPlanConfig(file=file, unplanned_events="quarantine", unplanned_fields="drop")
+    plan = open_plan(config, Metrics())
+    assert plan is not None
+    one = order(birthday="x")
+    plan.hold(one)
+    assert one.properties == {"order_id": "o-1"}
+    with pytest.raises(Rejection):
+        plan.hold(event(name="Shoe Tied"))
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"plan\.yaml: is not text in utf-8"):
+        open_plan(config, Metrics())
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"plan\.yaml: No such file"):
+        open_plan(config, Metrics())
 
 
 @pytest.mark.slow
