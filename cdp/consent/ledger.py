@@ -162,6 +162,8 @@ class ConsentLedger:
 
     def standing(self, profile_id: bytes) -> Standing:
         """Where a person stands now. Raises NotReady while nobody knows who is who."""
+        if not self._people.ready:
+            raise NotReady
         profile_id = self._people.profile_of(profile_id) or profile_id
         found = self._standings.get(profile_id)
         if found is None:
@@ -381,8 +383,6 @@ class ConsentLedger:
         return row
 
     def _meet(self, profile_id: bytes) -> Standing:
-        if not self._people.ready:
-            raise NotReady
         members = self._people.members(profile_id) or (profile_id,)
         rows, missing = {}, []
         for node in members:
@@ -405,7 +405,9 @@ class ConsentLedger:
         """Forgets where the people of these identifiers stood, and tells who must know."""
         if not nodes:
             return
-        if self._standings:
+        if not self._people.ready:
+            self._standings.clear()
+        elif self._standings:
             for node in nodes:
                 self._standings.pop(node, None)
                 profile_id = self._people.profile_of(node)

@@ -53,7 +53,6 @@ class Lift(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     sayer: bytes
     seq: int
-    authority: Authority
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -171,7 +170,7 @@ def lifted_by(
 def apply_lifts(row: Row, granted: Collection[str], record: Record) -> None:
     """Notes in a member's row which of its denials a grant overrules."""
     for purpose in lifted_by(row, granted, record, record.node):
-        lift = Lift(record.node, record.seq, record.authority)
+        lift = Lift(record.node, record.seq)
         row.lifts.setdefault(purpose, []).append(lift)
 
 
@@ -224,10 +223,8 @@ def _lift_of(row: Row, purpose: str, rows: Mapping[bytes, Row], texts: Texts) ->
     for lift in row.lifts.get(purpose, ()):
         if lift.seq < denied.seq or lift.sayer not in rows:
             continue
-        if denied.authority == "server" and lift.authority != "server":
-            continue
         grant = rows[lift.sayer].cells.get(purpose)
-        if grant is None or not grant.granted or grant.seq < lift.seq:
+        if grant is None or not grant.granted:
             continue
         if texts.is_superseded(grant.policy, purpose):
             continue
