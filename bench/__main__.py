@@ -20,6 +20,7 @@ SCENARIOS = (
     "ingest_single",
     "ingest_batch",
     "resolve",
+    "seal",
     "identity_fold",
     "delivery_fold",
     "end_to_end",

@@ -15,6 +15,7 @@ from cdp.storage.keyfile import SLOT_BYTES, MemoryKeys, open_keys
 from cdp.storage.memory import MemoryStore
 from cdp.storage.slot_pool import POOL_MAX, POOL_MIN
 from cdp.storage.vault import Vault
+from cdp.storage.verify import verify_keys
 from cdp.testing.world import MASTER, make_vault, run_inline
 from tests.unit.storage.conftest import open_rocks
 from tests.unit.storage.test_keyfile import STEPS, Crash, crash_at
@@ -425,3 +426,19 @@ async def test_an_error_of_the_disk_while_destroying_reaches_the_caller(store):
 
 def test_a_crash_is_not_an_error_that_anything_catches():
     assert not issubclass(Crash, Exception)
+
+
+async def test_verifying_finds_a_changed_slot_and_a_row_that_cannot_be(store, keys, vault):
+    seal(store, vault, ADA, b"ada")
+    assert verify_keys(store, vault) == []
+    batch = store.batch()
+    batch.put("subjects", BOB, (10**6).to_bytes(8, "big"))
+    batch.put("subjects", b"c" * 16, b"short")
+    store.write(batch)
+    found = verify_keys(store, vault)
+    assert ["slot 1000000" in found[0], b"c".hex() * 16 in found[1]] == [True, True]
+    keys.write(3, b"?" * SLOT_BYTES)
+    assert verify_keys(store, vault) == [
+        "the key file: slot 3 holds no key that this master key wraps; restore the last "
+        "checkpoint, and the key file as it is now or its last copy"
+    ]
