@@ -231,8 +231,13 @@ async def _why_person(control: ControlPlane, who: str) -> Json:
 
 async def _audit(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
     told = await control.get("/v1/privacy/audit")
-    shell.json(told) if arguments.json else shell.out.print(document_table(told))
-    return EXIT_FAILED if told.get("findings") else EXIT_OK
+    if arguments.json:
+        shell.json(told)
+    elif told["findings"]:
+        shell.out.print(document_table(told))
+    else:
+        shell.line("[green]nothing is kept without need[/]")
+    return EXIT_FAILED if told["findings"] else EXIT_OK
 
 
 async def _restrict(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:

@@ -277,15 +277,16 @@ def test_a_request_is_cancelled_by_its_id(tmp_path):
     assert daemon.requests[0].url.params["by"] == "eve"
 
 
-def test_the_audit_shows_what_is_kept_without_need(tmp_path):
+def test_the_audit_shows_what_is_kept_without_need_and_fails_then(tmp_path):
     daemon = Rights()
-    daemon.answers["GET", "/v1/privacy/audit"] = {
-        "fields_without_purpose": [{"event": "Order", "field": "properties.shoe_size"}]
-    }
+    finding = {"kind": "unused", "where": "properties.shoe_size", "text": "no use", "count": 0}
+    daemon.answers["GET", "/v1/privacy/audit"] = {"findings": [finding]}
     ran = run(tmp_path, "audit", daemon=daemon)
-    assert ran.code == 0
-    assert "fields without purpose" in ran.out
+    assert ran.code == 1
     assert "properties.shoe_size" in ran.out
+    daemon.answers["GET", "/v1/privacy/audit"] = {"findings": []}
+    ran = run(tmp_path, "audit", daemon=daemon)
+    assert (ran.code, ran.out) == (0, "nothing is kept without need\n")
 
 
 REGISTERED = """

@@ -125,7 +125,8 @@ def test_status_attest_cancel_and_unsuppress_reach_their_routes(run, book, tmp_p
     assert book.orders[-1] == ("unsuppress", (("user_id", "a/b?c"),), "eve", "back")
 
 
-def test_why_and_audit_show_what_the_daemon_tells(run):
+def test_why_and_audit_show_what_the_daemon_tells(run, book):
+    book.findings = [{"kind": "unused", "where": "properties.shoe_size"}]
     assert "email" in run("why", "ada@example.com").out
     assert '"message_id": "m/1"' in run("why", "m/1", "crm", "--json").out
     assert "no destination is called gone" in run("why", "m1", "gone").err
