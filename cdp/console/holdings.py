@@ -67,9 +67,12 @@ class StoredHoldings:
         self._records = records
 
     def person(self, profile_id: bytes) -> HeldPerson | None:
-        """Who it is; None where nothing is held. Raises Overloaded while the graph is loaded."""
+        """Who it is; None where nothing is held. Raises Overloaded while the graph is loaded.
+
+        A shared device is nobody: what is held under it is of several people.
+        """
         profile = self._profiles.of_node(profile_id)
-        if profile is None:
+        if profile is None or profile.shared:
             return None
         known = self._profiles.identifiers(profile)
         return HeldPerson(
@@ -83,7 +86,7 @@ class StoredHoldings:
     async def events(self, person: HeldPerson, after: _Cursor | None, limit: int) -> Step:
         """The events after a place, oldest first, with what became of each."""
         profile = self._profiles.of_node(person.profile_id)
-        if profile is None or profile.shared:
+        if profile is None or profile.shared:  # since the reading began
             return Step([], None)
         cursor = after or _Cursor(None, await self._waiting())
         question = Question(newest_first=False, after=cursor.place, limit=limit)

@@ -156,6 +156,17 @@ async def test_the_events_of_a_shared_device_are_marked_and_not_imported(tmp_pat
     assert in_order(after) == in_order(subject.profile().view)
 
 
+async def test_a_shared_device_has_no_document_for_it_holds_several_people(tmp_path):
+    device = {"anonymous_id": "tablet"}
+    people = [event(n, "identify", user_id=f"u{n}", **device) for n in range(4)]
+    subject = Subject(tmp_path, people)
+    tablet = subject.profile("anonymous_id", "tablet")
+    assert tablet.shared
+    made = await subject.access.make(tablet.profile_id, REQUEST, [JsonForm()], chance="0" * 32)
+    assert made is None
+    assert subject.files.all() == []
+
+
 @pytest.mark.parametrize("change", [{"schema": "other"}, {"version": 2}, {"version": "1"}])
 async def test_a_document_of_another_schema_or_version_is_not_read(subject, change):
     document, _, _ = await subject.export()
