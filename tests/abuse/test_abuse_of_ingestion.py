@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.unit.consent.consent_strings import gpp_string, tc_string
 from tests.unit.ingestion.front_door import Reply, parse_replies, request, track
 
 if TYPE_CHECKING:
@@ -231,6 +232,51 @@ def test_bad_keys_are_401(server: Server, authorization: bytes) -> None:
     body = json.dumps({"batch": [track()]}).encode()
     [reply] = server.talk(request("POST", "/v1/batch", body, auth=authorization))
     is_refused(reply, "invalid_write_key", 401)
+
+
+CONSENT_STRINGS = (
+    "",
+    "DDDD",
+    "C" + "_" * 4_095,
+    "C" * 4_097,
+    "D" + "_" * 127 + "~" * 3_900,
+    "~" * 4_096,
+    "." * 4_096,
+    tc_string(disclosed=[(1, 25_000)]),
+    tc_string(vendor_consents=[(n, 65_535) for n in range(1, 700)]),
+    gpp_string({2: tc_string(vendor_consents=[(n, n) for n in range(1, 1_350)])}),
+    "é\u0000\ud800",
+)
+
+
+@pytest.mark.parametrize("name", ["tcf", "gpp"])
+@pytest.mark.parametrize("text", CONSENT_STRINGS, ids=range(len(CONSENT_STRINGS)))
+def test_consent_strings_of_any_kind_cost_little_and_lose_no_event(
+    server: Server, name: str, text: str
+) -> None:
+    """A new string each time, so that none is remembered: 500 of them, 1 ms for each."""
+    numbers = iter(range(10**9))
+
+    def batch() -> None:
+        events = [
+            track(f"{name}-{text[:4]}-{number}", context={"consent": {name: f"{text}{number}"}})
+            for number in (next(numbers) for _ in range(100))
+        ]
+        reply = server.post(json.dumps({"batch": [*events, consenting(name, text)]}).encode())
+        assert reply.status == 200
+        assert reply.json["rejected"] == []
+
+    started_s = time.monotonic()
+    for _ in range(5):
+        batch()
+    assert time.monotonic() - started_s < 2.0
+    stays_flat(server, batch, times=10)
+    assert server.is_well()
+
+
+def consenting(name: str, text: str) -> dict[str, Any]:
+    consent = {name: text, "categoryPreferences": {"ads": True}}
+    return track(f"last-{name}-{text[:4]}", context={"consent": consent})
 
 
 @pytest.mark.parametrize("key", [3, None, ["wk_test"], {"a": 1}, "x" * 10_000, "wk_test\u0000x"])

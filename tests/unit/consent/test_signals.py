@@ -176,3 +176,17 @@ def test_a_string_is_read_once_and_not_remembered_for_ever() -> None:
     said = [ours.read({"tcf": GRANTING}, None) for _ in range(3)]
     assert said[0] == said[1] == said[2]
     assert len(ours._remembered) <= 4_096
+
+
+def test_a_segment_of_25_000_vendors_is_read_and_one_letter_too_many_is_not() -> None:
+    wide = tc_string(purposes=[1, 3, 4, 8], vendor_consents=[7], disclosed=[(1, 25_000)])
+    assert read({"tcf": wide}).purposes == {"ads": True, "analytics": True}
+    longest = tc_string(
+        purposes=[1, 3, 4, 8], vendor_consents=[7], disclosed=[(n, n) for n in range(1, 1_420)]
+    )
+    ours = SignalReader(CONSENT, string_bytes_max=len(longest))
+    said = ours.read({"tcf": longest}, None)
+    assert said is not None
+    assert said.purposes == {"ads": True, "analytics": True}
+    said = ours.read({"tcf": longest + "A"}, None)
+    assert said == Said({}, readable=False)
