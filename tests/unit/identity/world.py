@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from cdp._matcher import Resolver
+from cdp._matcher import Namer, Resolver
 from cdp.app import rules_json
 from cdp.config import Identity
 from cdp.domain.change import RESOLVED, decode_change
@@ -11,8 +11,10 @@ from cdp.identity.actor import READER, IdentityFold
 from cdp.identity.history import History
 from cdp.identity.profiles import Profiles
 from cdp.storage.cursors import Cursors
-from cdp.storage.log import Log
+from cdp.storage.keyfile import MemoryKeys
+from cdp.storage.log import Entry, Log
 from cdp.storage.memory import MemoryStore
+from cdp.storage.vault import Vault
 
 KEY = b"a key of the tests"
 RULES = rules_json(Identity())
@@ -28,12 +30,25 @@ class Crash(Exception):
     """A planted one."""
 
 
+class Suppressed:
+    """Of whom nothing may be kept."""
+
+    def __init__(self):
+        self.nodes = set()
+
+
 class World:
     """Feeds events to the fold as `run_fold` would, batch by batch."""
 
-    def __init__(self, store=None, *, cache_max=100):
+    def __init__(self, store=None, *, cache_max=100, sealed=False):
         self.store = store or MemoryStore()
         self.cache_max = cache_max
+        self.keys = MemoryKeys()
+        self.vault = (
+            Vault(self.keys, self.store, master=b"m" * 32, seed=b"s" * 32) if sealed else None
+        )
+        self.suppressed = Suppressed()
+        self.erased = set()  # offsets of events whose keys are destroyed
         self.open()
 
     def open(self):
@@ -48,9 +63,16 @@ class World:
         self.resolver = Resolver(KEY, RULES)
         self.resolver.load(list(self.store.items("identity")))
         self.fold = IdentityFold(
-            self.store, self.changes, self.resolver, key=KEY, fragment_cache_max=self.cache_max
+            self.store,
+            self.changes,
+            self.resolver,
+            key=KEY,
+            fragment_cache_max=self.cache_max,
+            vault=self.vault,
+            suppression=self.suppressed,
+            namer=Namer(KEY, RULES),
         )
-        self.profiles = Profiles(self.store, lambda: self.resolver, key=KEY)
+        self.profiles = Profiles(self.store, lambda: self.resolver, key=KEY, vault=self.vault)
         self.history = History(self.store, self.events, self.profiles)
 
     def accept(self, events):
@@ -65,7 +87,8 @@ class World:
         batches = 0
         while entries := self.events.read(self.cursors.get(READER), batch_max)[:batch_max]:
             batch = self.store.batch()
-            self.fold.step(batch, entries)
+            erased = self.erased
+            self.fold.step(batch, [Entry(n, b"" if n in erased else r) for n, r in entries])
             if batches == crash_after:
                 raise Crash
             self.cursors.set(batch, READER, entries[-1].offset + 1)
