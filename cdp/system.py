@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import time
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -82,6 +83,11 @@ def spare_collections() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS_MAX, 20, 50)
+
+
+def write_no_core_files() -> None:
+    """Sees that a crash leaves no image of the memory on disk: people's keys are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def real_environment(config: Config) -> Environment:

@@ -15,7 +15,7 @@ import trio
 from cdp.cli.control import address
 from cdp.cli.shell import EXIT_FAILED, EXIT_OK, Arguments, Shell
 from cdp.config import load
-from cdp.system import real_environment, spare_collections
+from cdp.system import real_environment, spare_collections, write_no_core_files
 from cdp.telemetry import Journal
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ async def main(arguments: Arguments, shell: Shell) -> int:
     from cdp.app import run
 
     spare_collections()
+    write_no_core_files()
     stopping = trio.Event()
     with trio.CancelScope() as at_once:
         async with trio.open_nursery() as nursery:

@@ -140,6 +140,7 @@ class FileKeys:
         self._file = -1
         self._header = _Header(0, b"")
         self._count = 0
+        self._dead: str | None = None
         with _told(f"opening {path}"):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._settle()
@@ -166,7 +167,7 @@ class FileKeys:
     def write(self, first: int, slots: bytes) -> None:
         assert len(slots) % SLOT_BYTES == 0, "whole slots"
         assert first + len(slots) // SLOT_BYTES <= self._count, "numbers that were reserved"
-        with _told(f"writing {self.path}"):
+        with self._changing("writing"):
             _write_all(self._file, slots, _place(first))
             os.fdatasync(self._file)
 
@@ -188,7 +189,7 @@ class FileKeys:
     def destroy(self, slots: Sequence[int]) -> None:
         runs = _runs(slots)
         assert all(first + count <= self._count for first, count in runs), "slots of this file"
-        with _told(f"destroying keys in {self.path}"):
+        with self._changing("destroying keys in"):
             for first, count in runs:
                 _write_all(self._file, bytes(count * SLOT_BYTES), _place(first))
             os.fdatasync(self._file)
@@ -232,6 +233,23 @@ class FileKeys:
                 _erase(old)
         if new.exists():
             _erase(new)
+
+    @contextmanager
+    def _changing(self, doing: str) -> Iterator[None]:
+        """A failed flush may lose what it was given, and the next one says nothing of it.
+
+        So after one that failed for any reason but a full disk, nothing is written any more.
+        """
+        if self._dead is not None:
+            raise StorageError(self._dead)
+        try:
+            with _told(f"{doing} {self.path}"):
+                yield
+        except StoreFull:
+            raise
+        except StorageError as error:
+            self._dead = f"{error}; the key file takes no more writes, restart the daemon"
+            raise StorageError(self._dead) from error
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.name + ending)

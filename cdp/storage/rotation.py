@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SLOTS_MARK: Final = b"keys:used"  # in `meta`: see `read_mark`
 _MARK: Final = struct.Struct(">QQ")
-SLOTS_AT_ONCE: Final = 65_536  # 4 MiB
+SLOTS_AT_ONCE: Final = 8_192  # 2 ms of the sealer, which others wait for
 
 
 def master_id(master: bytes) -> bytes:

@@ -253,6 +253,38 @@ def test_errors_of_the_disk_say_what_was_being_done(tmp_path, on_disk, monkeypat
     keys.close()
 
 
+def test_after_a_failed_flush_nothing_is_written_any_more(tmp_path, on_disk, monkeypatch):
+    """The kernel forgets what it could not write, and the next flush would succeed."""
+    keys = open_keys(tmp_path)
+
+    def fails(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fdatasync", fails)
+        with pytest.raises(StorageError, match="restart the daemon"):
+            keys.destroy([1])
+    for change in (partial(keys.destroy, [1]), partial(keys.extend, slot(1))):
+        with pytest.raises(StorageError, match="takes no more writes"):
+            change()
+    keys.close()
+
+
+def test_a_full_disk_is_no_such_failure(tmp_path, on_disk, monkeypatch):
+    keys = open_keys(tmp_path)
+
+    def fails(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "pwrite", fails)
+        with pytest.raises(StoreFull):
+            keys.extend(slot(10))
+    keys.extend(slot(11))
+    assert keys.read([11]) == [slot(11)]
+    keys.close()
+
+
 def test_memory_survives_like_a_file_without_what_was_only_reserved():
     keys = MemoryKeys()
     keys.replace(ID, 1, [some(0, 1)])
