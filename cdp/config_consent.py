@@ -101,6 +101,9 @@ class Privacy(Table, frozen=True):
     opendsr_key: Secret | None = None
     opendsr_callback_domains: tuple[str, ...] = ()  # whose callbacks we call; others are refused
 
+    def contradictions(self) -> list[str]:
+        return too_short("audit_key", self.audit_key, chars_min=32)
+
 
 class TrackingPlanConfig(Table, frozen=True):
     """The plan that events are held against; without a file everything is allowed."""

@@ -52,6 +52,7 @@ async def main(arguments: Arguments, shell: Shell) -> int:
     config = load(shell.config_path, shell.environ)
     environment = real_environment(config)
     loaded = _load_destinations(config, environment)
+    _read_plan(config)
     _show_sources(config, shell)
     _show_destinations(config, loaded, shell)
     if arguments.limits:
@@ -85,6 +86,13 @@ def _load_destinations(config: Config, environment: Environment) -> list[_Loaded
     if problems:
         raise ConfigError("\n".join(problems))
     return loaded
+
+
+def _read_plan(config: Config) -> None:
+    """The tracking plan, where there is one. Raises ConfigError, with every problem of it."""
+    from cdp.ingestion.plan import read_plan
+
+    read_plan(config.tracking_plan)
 
 
 def _show_sources(config: Config, shell: Shell) -> None:
@@ -126,6 +134,13 @@ def _warnings(config: Config, loaded: list[_Loaded]) -> list[str]:
         warnings.append("there is no source, so nobody can send: add a table [sources.NAME]")
     if config.identity.key is None:
         warnings.append("identity.key is not set; `cdp init` shows how, and makes one")
+    witness = config.privacy.audit_witness
+    if witness is None:
+        warnings.append(
+            "privacy.audit_witness is not set, so a rewritten audit log could not be told"
+        )
+    elif witness.resolve().is_relative_to(config.data_dir.resolve()):
+        warnings.append("privacy.audit_witness lies in data_dir: put it on another disk")
     for one in loaded:
         configured = config.destinations[one.name]
         purposes = one.type.purposes | frozenset(configured.purposes)

@@ -211,7 +211,7 @@ class Checkpoints:
         Raises:
             StorageError: the store failed.
         """
-        await self._compare()
+        await self._send()
         next_s = trio.current_time()  # what the last run left is signed at once
         while not stopping.is_set():
             if self._audit.due.is_set() or trio.current_time() >= next_s:
@@ -219,7 +219,7 @@ class Checkpoints:
                 await self._make()
             await self._send()
             retry_s = trio.current_time() + RETRY_S
-            await self._wait(stopping, min(next_s, retry_s) if self.unwitnessed else next_s)
+            await self._wait(stopping, min(next_s, retry_s) if self._failing else next_s)
         await self._make()
         await self._send()
 
@@ -249,49 +249,51 @@ class Checkpoints:
         await self._store.sync()
         self._size, self._time_us = made.size, made.time_us
 
-    async def _compare(self) -> None:
-        """Says so where the witness knows a longer log: this store was restored, or cut."""
-        if self._file is None or self._compared:
-            return
-        try:
-            line = await self._run_in_thread(self._file.last)
-            witnessed = parse_line(line).size if line else 0
-        except (OSError, msgspec.MsgspecError):
-            return  # sending says what is wrong with it
-        self._compared = True
-        head = self._audit.settle()
-        if witnessed > head.size:
-            self._journal.error("audit_behind_witness", found=head.size, expected=witnessed)
-            batch = self._store.batch()
-            details = {"size": head.size, "witnessed": witnessed}
-            self._audit.add(
-                batch, actor="cdp", action="behind_witness", object=line, details=details
-            )
-            self._store.write(batch)
-
     async def _send(self) -> None:
         """Tells the witness everything that it does not have yet."""
-        if self._file is None:
+        if self._file is None or (self._compared and self._witnessed >= self._size):
             return
-        while self._witnessed < self._size:
-            rows = stored_checkpoints(self._store, self._witnessed, SENT_MAX)
-            if not rows:
-                return
-            waiting = [decode_checkpoint(value) for _, value in rows]
-            lines = b"".join(line_of(one) + b"\n" for one in waiting)
-            try:
+        try:
+            if not self._compared:
+                self._compare(await self._run_in_thread(self._file.last))
+            while waiting := stored_checkpoints(self._store, self._witnessed, SENT_MAX):
+                found = [decode_checkpoint(value) for _, value in waiting]
+                lines = b"".join(line_of(one) + b"\n" for one in found)
                 await self._run_in_thread(self._append, lines, self._witnessed > 0)
-            except OSError as error:
-                self._failures.add()
-                if not self._failing:
-                    reason = os.strerror(error.errno) if error.errno else "not available"
-                    self._journal.error("audit_witness_unavailable", reason=reason)
-                self._failing = True
-                return
+                self._note_witnessed(found[-1].size)
+        except OSError as error:
+            self._note_failure(error)
+        else:
             if self._failing:
-                self._journal.info("audit_witness_available", records=waiting[-1].size)
+                self._journal.info("audit_witness_available", records=self._witnessed)
             self._failing = False
-            self._note_witnessed(waiting[-1].size)
+
+    def _compare(self, line: bytes) -> None:
+        """Looks once at the last line of the witness: it may know more than was noted, or other."""
+        self._compared = True
+        if not line:
+            return
+        try:
+            seen = parse_line(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._journal.error("audit_witness_unreadable", reason="its last line is not ours")
+            return
+        if self._store.get(FAMILY, checkpoint_key(seen.size)) == _encode(seen):
+            self._witnessed = max(self._witnessed, seen.size)
+            return
+        size = self._audit.settle().size
+        self._journal.error("audit_behind_witness", found=size, expected=seen.size)
+        batch = self._store.batch()
+        details = {"size": size, "witnessed": seen.size}
+        self._audit.add(batch, actor="cdp", action="behind_witness", object=line, details=details)
+        self._store.write(batch)
+
+    def _note_failure(self, error: OSError) -> None:
+        self._failures.add()
+        if not self._failing:
+            reason = os.strerror(error.errno) if error.errno else "not available"
+            self._journal.error("audit_witness_unavailable", reason=reason)
+        self._failing = True
 
     def _append(self, lines: bytes, known: bool) -> None:
         assert self._file is not None, "asked only where there is a witness"

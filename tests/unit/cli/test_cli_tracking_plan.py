@@ -92,3 +92,19 @@ def test_what_is_kept_without_need_is_told_and_is_not_a_success(tmp_path) -> Non
     assert "Bought: properties.face" in ran.out
     daemon = Daemon({("GET", "/v1/privacy/audit"): {"findings": []}})
     assert cdp(tmp_path, "privacy", "audit", daemon=daemon).code == 0
+
+
+def test_check_reads_the_plan_and_says_where_a_witness_is_missing_or_misplaced(tmp_path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("number", "numbr"))
+    refused = cdp(tmp_path, "check", config=FULL)
+    assert refused.code == 2
+    assert "properties.total.type: must be one of" in refused.err
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    assert "audit_witness is not set" in cdp(tmp_path, "check", config=FULL).out
+    inside = FULL + '[privacy]\naudit_witness = "data/witness"\n'
+    config = 'data_dir = "data"\n' + inside
+    assert "audit_witness lies in data_dir" in cdp(tmp_path, "check", config=config).out
+    short = FULL + '[privacy]\naudit_key = "env:BACKEND_KEY"\n'
+    ran = cdp(tmp_path, "check", config=short)
+    assert ran.code == 2
+    assert "audit_key" in ran.err

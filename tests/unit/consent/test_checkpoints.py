@@ -25,6 +25,8 @@ from cdp.consent.checkpoints import (
     stored_checkpoints,
 )
 from cdp.consent.verification import verify
+from cdp.errors import StoreFull
+from cdp.storage.memory import MemoryStore
 from tests.unit.consent.audit_world import KEY, OTHER_KEY, Tampering, Witness, World, copy_of
 
 if TYPE_CHECKING:
@@ -159,6 +161,7 @@ async def test_a_restored_store_says_that_the_witness_knows_more(
     await restored.checkpoints.run(stopping)
     actions = [decode_record(value).action for _, value in stored_records(old)]
     assert actions[-2:] == ["behind_witness", "checkpoint"]
+    assert parse_line(world.witness.last()).size == len(actions) - 1  # and it is told of it
     assert any("audit_behind_witness" in line for line in restored.lines)
     assert not verify(old, KEYS, world.witness.content).ok
 
@@ -187,6 +190,45 @@ def test_a_witness_file_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         AppendedFile(tmp_path / "nowhere" / "witness").append(b"one\n", known=False)
     assert not list(tmp_path.iterdir())
+
+
+async def test_a_full_disk_is_waited_out_and_leaves_no_gap(autojump_clock: MockClock) -> None:
+    faults = [0, errno.ENOSPC, errno.ENOSPC, 0]
+    world = World(MemoryStore(write_fault=lambda: faults.pop(0) if faults else 0))
+    world.record(3)
+    stopping = trio.Event()
+    stopping.set()
+    for _ in range(2):
+        with pytest.raises(StoreFull):
+            await world.checkpoints.run(stopping)
+    world.record(2)
+    await world.checkpoints.run(stopping)
+    assert sizes(world) == [5]
+    assert verify(world.store, KEYS, world.witness.content).ok
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_power_cuts_lose_nothing_that_was_witnessed(
+    seed: int, autojump_clock: MockClock
+) -> None:
+    rng = Random(seed)
+    store = MemoryStore(sync_latency_s=lambda: rng.random())
+    witness = Witness()
+    for _ in range(12):
+        world = World(store, witness)
+        witness.errno = errno.EIO if rng.random() < 0.2 else 0
+        with trio.move_on_after(rng.random() * 150):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(world.checkpoints.run, trio.Event())
+                while True:
+                    world.record(rng.randrange(4))
+                    if rng.random() < 0.3:
+                        await store.sync()
+                    await trio.sleep(rng.random() * 30)
+        store = store.power_cut(rng)
+        report = verify(store, KEYS, witness.content)
+        assert report.ok, report.findings
+        assert "behind" not in "".join(world.lines)
 
 
 # ---------------------------------------------------------------------------------- the key
