@@ -73,7 +73,6 @@ impl Sealer {
     }
 
     /// Takes in slots as they lie in the key file, one after the other.
-    #[expect(clippy::needless_pass_by_value, reason = "made from a Python list")]
     fn admit(&self, py: Python<'_>, slots: Vec<u64>, wrapped: &[u8]) -> PyResult<()> {
         self.call(py, wrapped.len(), |core| core.admit(&slots, wrapped))
     }
@@ -84,12 +83,10 @@ impl Sealer {
     }
 
     /// Of each slot, whether its key is there to be used.
-    #[expect(clippy::needless_pass_by_value, reason = "made from a Python list")]
     fn live(&self, py: Python<'_>, slots: Vec<u64>) -> PyResult<Vec<bool>> {
         self.call(py, 0, |core| core.live(&slots))
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "made from Python lists")]
     fn seal<'py>(
         &self,
         py: Python<'py>,
@@ -102,7 +99,6 @@ impl Sealer {
         listed(py, &self.call(py, size(&records), work)?)
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "made from Python lists")]
     fn open<'py>(
         &self,
         py: Python<'py>,
@@ -115,7 +111,6 @@ impl Sealer {
     }
 
     /// Overwrites and forgets keys.
-    #[expect(clippy::needless_pass_by_value, reason = "made from a Python list")]
     fn forget(&self, slots: Vec<u64>) {
         self.lock().forget(&slots);
     }
