@@ -169,7 +169,8 @@ def forget_events(
         end = key_of(boundary)
         # Rows of outcomes tell of a bucket of events; one that is cut in two stays whole.
         batch.delete_range("outcomes", key_of(0), key_of(boundary - boundary % OUTCOME_BUCKET))
-        keys = message_keys([entry.record for entry in gone])
+        # Who erases an event forgets its message id as well: there is none left to read.
+        keys = message_keys([entry.record for entry in gone if entry.record])
         for key, row in zip(keys, store.get_many("seen", keys), strict=True):
             # The same message id may have come again, after its window: that one is kept.
             if row is not None and row[8:] < end:

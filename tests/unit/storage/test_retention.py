@@ -6,6 +6,7 @@ import pytest
 
 from cdp.clock import DAY_US, HOUR_US
 from cdp.storage.block import key_of
+from cdp.storage.codec import SealedCodec
 from cdp.storage.log import Log
 from cdp.storage.memory import MemoryStore
 from cdp.storage.retention import (
@@ -18,6 +19,7 @@ from cdp.storage.retention import (
     forget_events,
     note_head,
 )
+from cdp.testing.world import make_vault, run_inline
 
 UNLIMITED = 10**15
 
@@ -62,6 +64,28 @@ class World:
             cut_count += await self.retention.sweep(day * DAY_US)
             self.feed(100)
         return cut_count
+
+
+async def test_erased_events_go_like_others_and_their_message_ids_are_not_asked_for():
+    store, asked = MemoryStore(), []
+    vault = make_vault(store)
+    log = Log(store, "events", SealedCodec(vault, "events"))
+    batch = store.batch()
+    log.append(batch, [b"ada", b"bob"], [b"a" * 16, b"b" * 16])
+    store.write(batch)
+    log.publish()
+    await vault.destroy(vault.slots_of(b"a" * 16), run_inline)
+    log.forget_cached()
+
+    def message_keys(records):
+        asked.extend(records)
+        return [message_key(record) for record in records]
+
+    kept = RetainedLog(log, lambda: UNLIMITED, forget_events(store, message_keys))
+    retention = Retention(store, [kept], RetentionLimits(age_us_max=DAY_US, bytes_max=UNLIMITED))
+    for day in range(4):
+        await retention.sweep(day * DAY_US)
+    assert (log.start, asked) == (2, [b"bob"])
 
 
 async def test_events_older_than_the_limit_go_and_younger_ones_stay():
