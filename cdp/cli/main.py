@@ -16,6 +16,7 @@ from cdp.cli import (
     audit,
     backup,
     check,
+    consent,
     dead_letters,
     destinations,
     events,
@@ -50,7 +51,7 @@ _GROUPS: Final = {
     "repair": (events, dead_letters, redrive, replay),
     "extend": (destinations,),
     "keep": (backup, keys),
-    "govern": (privacy, tracking_plan, audit),
+    "govern": (consent, privacy, tracking_plan, audit),
 }
 
 _DESCRIPTION: Final = """\

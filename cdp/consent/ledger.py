@@ -180,6 +180,12 @@ class ConsentLedger:
             suppressed=any(node in self._suppressed for node in nodes),
         )
 
+    def person(self, node: bytes) -> Sequence[bytes]:
+        """The identifiers of the person whom this one names. Raises NotReady."""
+        if not self._people.ready:
+            raise NotReady
+        return self._people.members(self._people.profile_of(node) or node) or (node,)
+
     def changed(self, profile_ids: Iterable[bytes]) -> None:
         """Forgets where these people stand: their identifiers are others now."""
         for profile_id in profile_ids:
