@@ -28,6 +28,7 @@ Verdict = dict[str, bool]  # purpose -> granted?
 _REMEMBERED_MAX: Final = 4_096
 _DIGEST_DIGITS: Final = 16
 _POLICY_CHARS_MAX: Final = 100
+_STRINGS: Final = frozenset(("tcf", "gpp"))
 _SALE_FIELDS: Final = (
     "SaleOptOut",
     "SharingOptOut",
@@ -67,12 +68,14 @@ class SignalReader:
 
     def read(self, consent: Any, management: Any) -> Said | None:
         """What `context.consent` and `context.consentManagement` say; None where it is nothing."""
+        if management is None and type(consent) is dict and not _STRINGS.intersection(consent):
+            return _preferred(consent)  # what nearly all events with an object have, alone
         said: list[Verdict | None] = []
         signals: dict[str, str] = {}
         policy = ""
         if type(consent) is dict:
             said += _categories(consent)
-            for name in ("tcf", "gpp"):
+            for name in ("tcf", "gpp"):  # in this order, so that stamps are equal byte for byte
                 if (text := consent.get(name)) is not None:
                     said.append(self._of_string(name, text, signals))
             policy = _policy(consent.get("policy"))
@@ -147,6 +150,14 @@ def read_purposes(value: Any) -> Verdict | None:
     if type(value) is not dict:
         return None
     return {purpose: granted is True or granted == "true" for purpose, granted in value.items()}
+
+
+def _preferred(consent: dict[str, Any]) -> Said | None:
+    if "categoryPreferences" not in consent:
+        return None
+    purposes = read_purposes(consent["categoryPreferences"])
+    policy = _policy(consent["policy"]) if "policy" in consent else ""
+    return Said({}, False, {}, policy) if purposes is None else Said(purposes, True, {}, policy)
 
 
 def _categories(consent: dict[str, Any]) -> list[Verdict | None]:

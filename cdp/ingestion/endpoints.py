@@ -68,7 +68,7 @@ class Endpoints:
         self._environment = environment
         self._authenticator = Authenticator(config.sources)
         self._proxies = TrustedProxies(config.gateway.trusted_proxies)
-        self._stamper = stamper or Stamper(config.consent)
+        self._stamper = stamper or Stamper.from_config(config)
 
     async def begin(self, request: Request, peer: str) -> Answer | Submission:
         """The answer, or a submission that the log writer has taken, for `finish`."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from cdp.config_consent import Consent
+from cdp.consent.countries import load_countries
 from cdp.consent.signals import SignalReader
 from cdp.domain.consent import Proof, Statement
 from cdp.domain.event import ConsentStamp
@@ -25,6 +26,7 @@ from cdp.ingestion.addresses import apply_policy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cdp.config import Config
     from cdp.consent.countries import CountryTable
     from cdp.domain.consent import Authority
     from cdp.domain.event import Event
@@ -59,6 +61,28 @@ class Stamper:
         self._countries = countries
         self._head = head
         self._stamps: dict[tuple[str, bool, int], ConsentStamp] = {}
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Config,
+        *,
+        regime_for: Callable[[str], RegimeLike] | None = None,
+        head: Callable[[], int] = int,
+    ) -> Stamper:
+        """By the tables of a configuration.
+
+        Raises:
+            ConfigError: the table of countries cannot be read; names the file and the line.
+        """
+        table = config.consent.signals.country_table
+        return cls(
+            config.consent,
+            string_bytes_max=config.limits.consent_string_bytes_max,
+            regime_for=regime_for,
+            countries=load_countries(table) if table is not None else None,
+            head=head,
+        )
 
     def stamp(self, jurisdiction: str, *, gpc: bool) -> ConsentStamp:
         """The stamp of an event that says nothing itself."""
@@ -162,13 +186,16 @@ class Sender:
         if said is None:
             return stamp
         purposes = {**said.purposes, **self._stamper.gpc_purposes} if stamp.gpc else said.purposes
-        return replace(
-            stamp,
-            present=True,
-            purposes=purposes,
-            readable=said.readable,
-            signals=said.signals,
-            policy=said.policy,
+        return ConsentStamp(
+            True,
+            purposes,
+            said.readable,
+            stamp.head,
+            stamp.jurisdiction,
+            stamp.regime,
+            stamp.gpc,
+            said.signals,
+            said.policy,
         )
 
     def statements_of(self, event: Event) -> list[Statement]:

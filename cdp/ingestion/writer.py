@@ -8,7 +8,7 @@ duplicate; else it is stored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cdp.domain.naming import CRM_ID, USER_ID
 from cdp.domain.subjects import nobody_on
@@ -18,14 +18,18 @@ from cdp.ingestion.rejected import named_in_rejected, update_rejected
 from cdp.ingestion.submission import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from cdp.config import Limits
+    from cdp.domain.consent import Statement
     from cdp.ingestion.collaborators import Ledger, Namer, RowSeal, Suppressed
     from cdp.ingestion.submission import RejectedEvent, Spoken, Submission
     from cdp.storage.log import Log
     from cdp.storage.store import Batch, Store
+
+# A statement that is recorded, the nodes that it is about, and those of them that a login knows.
+Heard: TypeAlias = "tuple[Statement, Sequence[bytes], Sequence[bytes]]"
 
 _NOBODY: Final[frozenset[bytes]] = frozenset()
 _NO_NODES: Final[list[bytes]] = []
@@ -41,7 +45,7 @@ class Chosen:
         self.fresh: dict[bytes, bytes] = {}  # when received by key of the message id
         self.records: list[bytes] = []  # in the same order
         self.subjects: list[bytes] = []  # the same; empty where nothing is named
-        self.said: list[Spoken] = []
+        self.said: list[Heard] = []
         self.tallies: dict[str, Tally] = {}
 
     def tally(self, source: str) -> Tally:
@@ -136,7 +140,7 @@ class GroupWriter:
         names = self._namer is not None
         nobody = nobody_on(received_at_us, self._key) if names else b""
         before = len(records)
-        places: list[int] = []  # of the accepted ones among the records of the submission
+        accepted: dict[int, list[bytes]] = {}  # nodes by place among the records
         for place, record in enumerate(submission.records):
             key, stored = next(known)
             its_nodes = next(nodes) if names else _NO_NODES
@@ -151,14 +155,14 @@ class GroupWriter:
             records.append(record)
             if names:
                 subjects.append(its_nodes[0] if its_nodes else nobody)
-            places.append(place)
+            if submission.said:
+                accepted[place] = its_nodes
         submission.accepted = len(records) - before
         submission.duplicates = (
             len(submission.records) - submission.accepted - submission.suppressed
         )
-        if submission.said:
-            accepted = set(places)
-            chosen.said += [spoken for spoken in submission.said if spoken.place in accepted]
+        if accepted and names:
+            self._hear(submission, accepted, chosen.said)
         tally = chosen.tally(submission.source)
         tally.accepted += submission.accepted
         tally.duplicate += submission.duplicates
@@ -170,11 +174,37 @@ class GroupWriter:
         """Statements without an event. One about a suppressed person is not kept either."""
         if not submission.said or self._namer is None:
             return
-        alone = [spoken for spoken in submission.said if spoken.place == ALONE]
-        nodes = self._namer.nodes([spoken.named for spoken in alone])
-        for spoken, its_nodes in zip(alone, nodes, strict=True):
-            if suppressed.isdisjoint(its_nodes):
-                chosen.said.append(spoken)
+        for spoken in submission.said:
+            if spoken.place == ALONE:
+                heard = self._named(spoken)
+                if suppressed.isdisjoint(heard[1]):
+                    chosen.said.append(heard)
+
+    def _hear(
+        self, submission: Submission, accepted: dict[int, list[bytes]], said: list[Heard]
+    ) -> None:
+        """Adds the statements of accepted events, mostly about the first nodes of the event itself.
+
+        That is so where every identifier of the event could be used, which is where it has as
+        many nodes as identifiers; else the statement is named by itself.
+        """
+        for spoken in submission.said:
+            nodes = accepted.get(spoken.place)
+            if nodes is None:
+                continue
+            event_named, named = submission.named[spoken.place], spoken.named
+            count = len(named)
+            if len(nodes) == len(event_named) and event_named[:count] == named:
+                verified = nodes[:1] if named[0][0] == USER_ID else _NO_NODES
+                said.append((spoken.statement, nodes[:count], verified))
+            else:
+                said.append(self._named(spoken))
+
+    def _named(self, spoken: Spoken) -> Heard:
+        assert self._namer is not None, "statements are heard only where somebody can be named"
+        logins = [one for one in spoken.named if one[0] in _LOGINS]
+        nodes, verified = self._namer.nodes([spoken.named, logins])
+        return spoken.statement, nodes, verified
 
     def _append(self, batch: Batch, chosen: Chosen) -> int:
         if not chosen.records:
@@ -183,15 +213,13 @@ class GroupWriter:
             return self._events.append(batch, chosen.records)
         return self._events.append(batch, chosen.records, chosen.subjects)
 
-    def _note(self, batch: Batch, said: list[Spoken]) -> None:
-        if not said or self._namer is None or self._ledger is None:
+    def _note(self, batch: Batch, said: list[Heard]) -> None:
+        if not said or self._ledger is None:
             return
-        note, nodes_of = self._ledger.note, self._namer.nodes
-        named = nodes_of([spoken.named for spoken in said])
-        logins = nodes_of([[one for one in spoken.named if one[0] in _LOGINS] for spoken in said])
-        for spoken, nodes, verified in zip(said, named, logins, strict=True):
+        note = self._ledger.note
+        for statement, nodes, verified in said:
             if nodes:
-                note(batch, nodes, spoken.statement, verified=verified)
+                note(batch, nodes, statement, verified=verified)
 
     def _settle_rejected(self, batch: Batch, submissions: list[Submission], chosen: Chosen) -> None:
         rows: list[RejectedEvent] = []
