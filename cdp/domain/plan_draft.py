@@ -1,6 +1,6 @@
 """A first tracking plan from what events look like (`cdp.domain.traffic`), for a person to finish.
 
-Every purpose in it is `TODO`, which no plan may keep: only people know what a field is for.
+Every purpose in it is `UNDECIDED`, which no plan may keep: only people know what a field is for.
 """
 
 from __future__ import annotations

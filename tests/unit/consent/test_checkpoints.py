@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -298,10 +298,10 @@ async def test_a_line_that_a_power_cut_tore_is_not_tampering(autojump_clock: Moc
     ],
 )
 async def test_a_witness_that_was_tampered_with_is_found(
-    lines: object, finding: str, autojump_clock: MockClock
+    lines: Any, finding: str, autojump_clock: MockClock
 ) -> None:
     world = await made(3)
-    changed = b"".join(lines(world.witness.content.splitlines(keepends=True)))  # type: ignore[operator]
+    changed = b"".join(lines(world.witness.content.splitlines(keepends=True)))
     findings = verify(world.store, KEYS, changed).findings
     assert any(finding in one for one in findings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdp.domain.tracking_plan import Field, parse_plan
+from cdp.domain.tracking_plan import UNDECIDED, Field, parse_plan
 from cdp.errors import ConfigError
 
 PLAN = """
@@ -92,8 +92,8 @@ def _field(line: str) -> str:
         (_field("properties.a: {type: txt, purpose: a}"), "must be one of string, number"),
         (_field("properties.a: {type: any}"), "properties.a.purpose: must be a purpose or a list"),
         (_field("properties.a: {type: any, purpose: []}"), "purpose: must be a purpose or a list"),
-        (_field("properties.a: {type: any, purpose: TODO}"), "purpose: is still TODO"),
-        (_field("properties.a: {type: any, purpose: [todo]}"), "purpose: is still TODO"),
+        (_field(f"properties.a: {{type: any, purpose: {UNDECIDED}}}"), "purpose: is still"),
+        (_field("properties.a: {type: any, purpose: [todo]}"), f"purpose: is still {UNDECIDED}"),
         (_field("properties.a: {type: any, purpose: [none, b]}"), "`none` stands alone"),
         (_field("properties.a: {type: any, purpose: a, required: 1}"), "must be true or false"),
         (_field("properties.a: {type: any, purpose: a, enum: x}"), "enum: must be a list"),

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from cdp.domain.event import EVENT_SCHEMA, EVENT_TYPES, Event
 from cdp.domain.plan_draft import draft
-from cdp.domain.tracking_plan import parse_plan
+from cdp.domain.tracking_plan import UNDECIDED, parse_plan
 from cdp.domain.traffic import KEYS_MAX, KINDS_MAX, Traffic
 from cdp.errors import ConfigError
 from cdp.ingestion.plan import PlanCheck
 from cdp.telemetry import Metrics
 
 
-def event(type_: str = "track", name: str | None = "Bought", **fields: Any) -> Event:
-    return Event(EVENT_SCHEMA, type_, "m", "web", 1, 1, event=name, **fields)  # type: ignore[arg-type]
+def event(type_: Any = "track", name: str | None = "Bought", **fields: Any) -> Event:
+    return Event(EVENT_SCHEMA, type_, "m", "web", 1, 1, event=name, **fields)
 
 
 def counted(*events: Event) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def test_a_draft_is_a_plan_but_for_its_purposes() -> None:
         parse_plan(text, "draft")
     problems = str(caught.value).splitlines()
     assert len(problems) == 4
-    assert all("is still TODO" in one for one in problems)
-    plan = parse_plan(text.replace("TODO", "none"), "draft")
+    assert all(f"is still {UNDECIDED}" in one for one in problems)
+    plan = parse_plan(text.replace(UNDECIDED, "none"), "draft")
     assert [one.key for one in plan.events] == ["Bought", "page", "page", "identify"]
     bought = {one.path: (one.type, one.required) for one in plan.events[0].fields}
     assert bought == {"properties.total": ("number", True), "properties.note": ("string", False)}
@@ -105,7 +105,7 @@ _events = st.builds(
 def test_a_finished_draft_lets_the_events_pass_that_it_was_drafted_from(
     events: list[Event],
 ) -> None:
-    plan = parse_plan(draft(counted(*events)).replace("TODO", "none"), "draft")
+    plan = parse_plan(draft(counted(*events)).replace(UNDECIDED, "none"), "draft")
     check = PlanCheck(plan, quarantine_unplanned=True, drop_unplanned=False, metrics=Metrics())
     for one in events:
         check.hold(one)

@@ -52,8 +52,8 @@ def check(text: str = PLAN, *, drop: bool = True, quarantine: bool = True) -> Pl
     return PlanCheck(plan, quarantine_unplanned=quarantine, drop_unplanned=drop, metrics=Metrics())
 
 
-def event(type_: str = "track", name: str | None = "Order Completed", **fields: Any) -> Event:
-    return Event(EVENT_SCHEMA, type_, "m", "web", 1, 1, event=name, **fields)  # type: ignore[arg-type]
+def event(type_: Any = "track", name: str | None = "Order Completed", **fields: Any) -> Event:
+    return Event(EVENT_SCHEMA, type_, "m", "web", 1, 1, event=name, **fields)
 
 
 def order(**properties: Any) -> Event:
