@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cdp.domain.identifier import NODE_BYTES, Node
-from cdp.domain.profile import Fragment, TraitValue
+from cdp.domain.profile import NO_STAMP, Fragment, TraitValue
+from cdp.identity.facts import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ GROUPS_MAX: Final = 1_000
 GROUP_PREFIX: Final = b"group\x00"
 
 _encode = msgspec.msgpack.Encoder().encode
+_encode_sorted = msgspec.msgpack.Encoder(order="sorted").encode
 _decode = msgspec.msgpack.Decoder(Fragment).decode
 
 
@@ -67,14 +69,42 @@ def _see(fragment: Fragment, moment: tuple[int, str, str]) -> None:
 
 def set_traits(fragment: Fragment, event: EventFacts) -> None:
     """The later value wins; None removes, and is kept so that an older value stays removed."""
-    held = fragment.traits
+    if not event.traits:
+        return
+    held, stamps = fragment.traits, fragment.stamps
+    stamp = stamp_of(event)
+    place = next((place for place, known in enumerate(stamps) if known == stamp), len(stamps))
+    moved = place == len(stamps)
+    if moved:
+        stamps.append(stamp)
     for name, value in event.traits.items():
-        trait = TraitValue(value, event.event_time_us, event.message_id, event.source)
+        trait = TraitValue(value, event.event_time_us, event.message_id, event.source, place)
         before = held.get(name)
         if before is None or trait.beats(before):
             held[name] = trait
+            moved = moved or (before is not None and before.stamp_at != place)
     if len(held) > TRAITS_MAX:
         _forget_oldest(held, len(held) - TRAITS_MAX)
+        moved = True
+    if moved:
+        _sort_stamps(fragment)
+
+
+def _sort_stamps(fragment: Fragment) -> None:
+    """Keeps the stamps that traits have, in an order that is theirs, and their places right."""
+    held, stamps = fragment.traits, fragment.stamps
+    used = {trait.stamp_at for trait in held.values()} - {NO_STAMP}
+    kept = sorted(used, key=lambda place: _encode_sorted(stamps[place]))
+    if kept == list(range(len(stamps))):
+        return
+    fragment.stamps = [stamps[place] for place in kept]
+    places = {before: now for now, before in enumerate(kept)}
+    for name, trait in held.items():
+        now = places.get(trait.stamp_at, NO_STAMP)
+        if now != trait.stamp_at:
+            held[name] = TraitValue(
+                trait.value, trait.event_time_us, trait.message_id, trait.source, now
+            )
 
 
 def _forget_oldest(held: dict[str, TraitValue], count: int) -> None:

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -101,14 +102,20 @@ async def test_consent_recipients_and_requests_are_in_it_as_their_keepers_give_t
     assert "text_sha256" in page
 
 
+def told(view):
+    """What a profile says. Consent is no part of an import: it is stamped as it comes in."""
+    said = {name: msgspec.structs.astuple(trait)[:4] for name, trait in view.traits.items()}
+    return in_order(view) | {"traits": sorted(said.items())}
+
+
 async def test_an_import_into_an_empty_world_makes_an_equal_profile(subject):
     document, _, _ = await subject.export()
     events = imported(reimport_events(document))
     fresh = World().feed(events)
     before, after = subject.profile(), fresh.profiles.find("user_id", "ada")
-    assert in_order(after.view) == in_order(before.view)
+    assert told(after.view) == told(before.view)
     assert after.state == before.state
-    assert fresh.people() == subject.world.people()
+    assert fresh.people().keys() == subject.world.people().keys()
 
 
 async def test_the_document_of_the_import_says_the_same_again(subject, tmp_path):
@@ -129,7 +136,7 @@ async def test_traits_whose_events_are_gone_come_back_with_their_time_and_source
     ]
     fresh = World().feed(imported(reimport_events(document)))
     after = fresh.profiles.find("user_id", "ada").view
-    assert after.traits == subject.profile().view.traits
+    assert told(after)["traits"] == told(subject.profile().view)["traits"]
     assert fresh.profiles.find("email", "ada@example.test").view.traits == after.traits
 
 

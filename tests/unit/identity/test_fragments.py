@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cdp.domain.event import Event, encode_event
-from cdp.domain.profile import Fragment, TraitValue
+from cdp.domain.event import ConsentStamp, Event, encode_event
+from cdp.domain.profile import UNKNOWN_STAMP, Fragment, TraitValue, allowed_traits, fold
 from cdp.identity import fragments
 from cdp.identity.facts import decode_facts
 from cdp.identity.fragments import FragmentCache, apply_event, apply_group, group_node
@@ -31,7 +31,7 @@ def canonical(fragment):
 def test_the_later_event_sets_the_trait_whenever_it_arrives():
     early, late = event(1, traits={"plan": "free"}), event(2, traits={"plan": "paid"})
     for order in permutations([early, late]):
-        assert folded(order).traits["plan"] == TraitValue("paid", 2, "m2", "web")
+        assert folded(order).traits["plan"] == TraitValue("paid", 2, "m2", "web", 0)
 
 
 def test_events_of_the_same_time_are_ordered_by_their_ids():
@@ -156,3 +156,96 @@ def test_the_cache_is_bounded_by_its_limit_and_one_batch():
     for start in range(0, 1_000, 10):
         cache.take([b"%d" % n for n in range(start, start + 10)])
         assert len(cache) <= 8 + 2 * 10
+
+
+YES, NO = ConsentStamp(True, {"ads": True}), ConsentStamp(True, {"ads": False})
+stamps = st.sampled_from([YES, NO, ConsentStamp(), ConsentStamp(True, {"ads": True}, head=7)])
+identifies = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        stamps,
+        st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 2), max_size=3),
+    ),
+    max_size=8,
+)
+
+
+def grants_ads(stamp):
+    return stamp.readable and stamp.purposes.get("ads", False)
+
+
+def test_a_trait_remembers_the_consent_of_the_event_that_set_it():
+    fragment = folded(
+        [
+            event(1, traits={"plan": "free", "city": "Oslo"}, stamp=YES),
+            event(2, traits={"plan": "paid"}, stamp=NO),
+        ]
+    )
+    view = fold([fragment])
+    assert {name: trait.stamp for name, trait in view.traits.items()} == {"plan": NO, "city": YES}
+    assert allowed_traits(view, grants_ads) == {"city": "Oslo"}
+
+
+def test_a_consent_that_no_trait_was_collected_under_any_more_is_not_kept():
+    fragment = folded([event(n, traits={"plan": n}, stamp=ConsentStamp(head=n)) for n in range(9)])
+    assert fragment.stamps == [ConsentStamp(head=8)]
+
+
+def test_consents_are_never_more_than_traits():
+    many = [event(n, traits={f"t{n}": 1}, stamp=ConsentStamp(head=n)) for n in range(5)]
+    again = [event(9 + n, traits={"t0": n}, stamp=ConsentStamp(head=90 + n)) for n in range(9)]
+    assert len(folded(many + again).stamps) == 5
+
+
+def test_an_event_that_sets_no_trait_leaves_no_consent():
+    assert folded([event(1, "track", stamp=YES), event(2, stamp=YES)]).stamps == []
+
+
+def test_a_removed_trait_is_no_trait_and_whoever_asks_is_asked_once_a_consent():
+    asked = []
+
+    def allow(stamp):
+        asked.append(stamp)
+        return True
+
+    fragment = folded([event(1, traits={"a": 1, "b": 2, "c": None}, stamp=YES)])
+    assert allowed_traits(fold([fragment]), allow) == {"a": 1, "b": 2}
+    assert asked == [YES]
+
+
+def test_a_trait_from_before_traits_remembered_consent_is_nobodys_to_use():
+    stored = msgspec.msgpack.encode([{"plan": ["free", 1, "m1", "web"]}, 1, 1, {}, {}, {}])
+    view = fold([fragments.decode_fragment(stored)])
+    assert view.traits["plan"].stamp == UNKNOWN_STAMP
+    assert allowed_traits(view, lambda stamp: stamp.readable) == {}
+
+
+@settings(max_examples=200, deadline=None)
+@given(identifies, st.randoms(use_true_random=False))
+def test_the_consent_of_traits_does_not_depend_on_the_order_of_events(said, rng):
+    events = [
+        event(n, time_us=time_us, traits=traits, stamp=stamp)
+        for n, (time_us, stamp, traits) in enumerate(said)
+    ]
+    straight = folded(events)
+    expected = {}
+    for one, (_, stamp, traits) in sorted(
+        zip(events, said, strict=True), key=lambda pair: (pair[0].event_time_us, pair[0].message_id)
+    ):
+        expected |= dict.fromkeys(traits, (stamp, one.message_id))
+    found = {
+        name: (straight.stamp_of(trait), trait.message_id)
+        for name, trait in straight.traits.items()
+    }
+    assert found == expected
+    rng.shuffle(events)
+    halves = [folded(events[::2]), folded(events[1::2])]
+    assert canonical(folded(events)) == canonical(straight)
+    assert canonical(fold(halves).traits) == canonical(fold([straight]).traits)
+
+
+def test_the_oldest_traits_take_their_consent_along_when_they_fall_out(monkeypatch):
+    monkeypatch.setattr(fragments, "TRAITS_MAX", 3)
+    said = [event(n, traits={f"t{n}": 1}, stamp=ConsentStamp(head=n)) for n in range(6)]
+    for order in (said, said[::-1]):
+        assert folded(order).stamps == [ConsentStamp(head=n) for n in (3, 4, 5)]
