@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
+from msgspec.structs import replace
 
 from cdp.consent import policy
 from cdp.delivery import actor as delivery_actor
@@ -213,11 +214,12 @@ def default_overrules_stamp() -> Any:
     """What the operator granted counts, whatever the event says."""
     original = policy.may
 
-    def may(purposes: Any, stamp: Any, defaults: Any) -> Any:
-        by_default = policy._by_default(purposes, defaults)
-        return (
-            by_default if purposes and by_default.allowed else original(purposes, stamp, defaults)
-        )
+    def may(use: Any, stamp: Any, standing: Any, now_us: int) -> Any:
+        decision = original(use, stamp, standing, now_us)
+        if decision.reason in ("denied", "not_in_stamp"):
+            silent = replace(stamp, present=False, purposes={})
+            return original(use, silent, standing, now_us)
+        return decision
 
     return patched(policy, "may", may)
 
@@ -226,9 +228,9 @@ def unknown_means_yes() -> Any:
     """A purpose of which nobody said anything is granted."""
     original = policy.may
 
-    def may(purposes: Any, stamp: Any, defaults: Any) -> Any:
-        decision = original(purposes, stamp, defaults)
-        if decision.reason in ("unknown", "not_in_stamp"):
+    def may(use: Any, stamp: Any, standing: Any, now_us: int) -> Any:
+        decision = original(use, stamp, standing, now_us)
+        if decision.reason in ("unknown", "not_in_stamp", "no_grant"):
             return policy.Decision(True, "granted")
         return decision
 
