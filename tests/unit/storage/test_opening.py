@@ -162,7 +162,7 @@ def first_format(monkeypatch):
 
 
 async def test_an_empty_store_of_the_first_format_is_taken_over(tmp_path, first_format):
-    await fill(tmp_path, count=0)
+    open_it(tmp_path).close()
     assert read_format(tmp_path) == 1
     first_format.undo()
     store = open_it(tmp_path)
