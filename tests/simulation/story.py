@@ -34,6 +34,7 @@ class Message:
     body: Any  # the event as JSON; not even an object where it is bad
     message_id: str | None  # None where it is bad beyond having one
     good: bool
+    person: int | None = None  # whose it is
 
     @property
     def stamp(self) -> dict[str, bool] | None:
@@ -44,6 +45,7 @@ class Message:
 
 @dataclass
 class _Person:
+    number: int
     user_id: str
     email: str
     devices: list[str]
@@ -70,12 +72,14 @@ class Story:
             if rng.random() < options.bad_event:
                 yield self._bad(at_s)
             else:
-                yield self._message(at_s, self._body(rng.choice(people), at_s))
+                person = rng.choice(people)
+                yield self._message(at_s, self._body(person, at_s), person)
 
     def _person(self, number: int, shared: list[str]) -> _Person:
         options = self._options
         devices = [f"device-{number}-{n}" for n in range(options.devices_each)] + shared
         return _Person(
+            number=number,
             user_id=f"user-{number}",
             email=f"person{number}@shop.example",
             devices=devices,
@@ -122,7 +126,7 @@ class Story:
         amount = rng.randrange(1, 500)
         return {**body, "type": "track", "event": "Purchase", "properties": {"amount": amount}}
 
-    def _message(self, at_s: float, body: dict[str, Any]) -> Message:
+    def _message(self, at_s: float, body: dict[str, Any], person: _Person) -> Message:
         options, rng = self._options, self._rng
         message_id = self._new_id()
         body["messageId"] = message_id
@@ -132,7 +136,8 @@ class Story:
         body["timestamp"] = isoformat(happened_us - happened_us % (rng.choice((1, 60)) * SECOND_US))
         if rng.random() < options.stamp_part:
             body["context"] = {"consent": {"categoryPreferences": self._stamp()}}
-        return Message(at_s, rng.randrange(options.senders), body, message_id, good=True)
+        sender = rng.randrange(options.senders)
+        return Message(at_s, sender, body, message_id, good=True, person=person.number)
 
     def _stamp(self) -> dict[str, bool]:
         rng = self._rng
