@@ -25,6 +25,12 @@ __all__ = [
     "Delivered",
     "Delivery",
     "Destination",
+    "Erased",
+    "Erasure",
+    "ErasureAccepted",
+    "ErasureOutcome",
+    "ErasureRetry",
+    "ErasureUnsupported",
     "Host",
     "Outcome",
     "Rejected",
@@ -81,6 +87,49 @@ class Rejected(msgspec.Struct, frozen=True, tag=True):
 
 Outcome = Delivered | Retry | Rejected
 
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """A person whom the service must forget, because it was once told of them.
+
+    `erasure_id` is the same over every attempt: send it as the idempotency key. `profile_ids` are
+    all ids under which the service may know the person, as they stood in deliveries;
+    `identifiers` are (namespace, value) pairs, `user_id`, `email` and the like. `requested_at` is
+    RFC 3339.
+    """
+
+    erasure_id: str
+    profile_ids: tuple[str, ...]
+    identifiers: tuple[tuple[str, str], ...]
+    requested_at: str
+
+
+class Erased(msgspec.Struct, frozen=True, tag=True):
+    """The service no longer has the person. `evidence`: what shows it, without personal data."""
+
+    evidence: str | None = None
+
+
+class ErasureAccepted(msgspec.Struct, frozen=True, tag=True):
+    """The service will do it; `erasure_status(remote_id)` tells when it is done."""
+
+    remote_id: str
+
+
+class ErasureUnsupported(msgspec.Struct, frozen=True, tag=True):
+    """The service has no call for it: `instructions` tell a person how to do it by hand."""
+
+    instructions: str
+
+
+class ErasureRetry(msgspec.Struct, frozen=True, tag=True):
+    """Not now; asked again, after `after_s` seconds at the earliest where given."""
+
+    reason: str
+    after_s: float | None = None
+
+
+ErasureOutcome = Erased | ErasureAccepted | ErasureUnsupported | ErasureRetry
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -115,7 +164,7 @@ class Destination(Generic[S]):
     receives: ClassVar[frozenset[str]] = frozenset({"event"})  # kinds of delivery it wants
     linger_s: ClassVar[float] = 0.0  # a batch that is not full waits this long after the last one
     tick_s: ClassVar[float] = float("inf")  # how often `tick` is called
-    erases: ClassVar[bool] = False
+    erases: ClassVar[bool] = False  # whether `erase` can do more than say how to do it by hand
 
     settings: S
     http: httpx.AsyncClient
@@ -131,6 +180,21 @@ class Destination(Generic[S]):
         whether the service has it, and asks again with the same delivery ids. An exception, or
         another number of outcomes, is a failed attempt of every delivery in the batch.
         """
+        raise NotImplementedError
+
+    async def erase(self, erasure: Erasure) -> ErasureOutcome:
+        """Makes the service forget a person. May be asked again: the second time changes nothing.
+
+        Called after everything about the person has landed, never while `tick` runs; it may run
+        beside a `deliver` about others. An exception or a timeout counts as `ErasureRetry`. A
+        person whom the service does not know is `Erased`.
+        """
+        return ErasureUnsupported(
+            f"{type(self).__name__} cannot erase: have the person deleted in the service itself"
+        )
+
+    async def erasure_status(self, remote_id: str) -> ErasureOutcome:
+        """How far an erasure is that the service accepted under this id."""
         raise NotImplementedError
 
     async def tick(self) -> None:
