@@ -14,27 +14,38 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from cdp.clock import SECOND_US
-from cdp.delivery.attempt import Attempt, attempt
 from cdp.delivery.backlog import TAKE_MAX, Backlog
-from cdp.delivery.destination import Delivered, Delivery, Rejected
+from cdp.delivery.destination import (
+    Delivered,
+    Delivery,
+    Erased,
+    ErasureAccepted,
+    ErasureRetry,
+    ErasureUnsupported,
+    Rejected,
+)
+from cdp.delivery.flights import Flights
 from cdp.delivery.http import open_client
 from cdp.delivery.jobs import Jobs
 from cdp.delivery.join import EventJoin
 from cdp.delivery.lanes import Lanes
 from cdp.delivery.owed import KINDS, DeliveryIds, Owed, short_reason
+from cdp.delivery.recipients import Recipients
 from cdp.delivery.schedule import Circuit, TokenBucket, backoff_s, wait_s
 from cdp.domain.change import RESOLVED
 from cdp.domain.event import wire_form
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from cdp.delivery.destination import Destination, Outcome
+    from cdp.delivery.attempt import Attempt
+    from cdp.delivery.destination import Destination, ErasureOutcome, Outcome
     from cdp.delivery.setup import Outlet
 
 START_BACKOFF_S_MAX: Final = 60.0
 CLOSE_TIMEOUT_S: Final = 5.0
 TAKES_MAX: Final = 4  # takes in one turn of the loop, so that others get theirs
+NOT_READY_S: Final = 0.1  # between two looks whether it is known who is who
 
 
 class Delivering:
@@ -48,6 +59,11 @@ class Delivering:
         self._type = outlet.type
         self._ids = DeliveryIds(outlet.name)
         self._finished: list[tuple[list[Owed], Attempt]] = []
+        self.flights = Flights()
+        self.recipients = Recipients(outlet.store, outlet.name)
+        self._destination: Destination[Any] | None = None  # once it has started
+        self._tick_ended = trio.Event()
+        self._gate = outlet.gate()
         self._wake = trio.Event()
         self._caught_up = trio.Event()
         self._ticking = False
@@ -65,7 +81,7 @@ class Delivering:
             activations=outlet.activations,
             cursors=outlet.cursors,
             join=EventJoin(outlet.events),
-            gate=outlet.gate(),
+            gate=self._gate,
             lanes=Lanes(
                 batch_max=self._type.batch_max,
                 batch_bytes_max=self._type.batch_bytes_max,
@@ -91,8 +107,10 @@ class Delivering:
         destination.http = http
         try:
             if await self._start(destination, stopping):
+                self._destination = destination
                 await self._loop(destination, stopping)
         finally:
+            self._destination = None
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
                 await self._close(destination)
@@ -168,6 +186,8 @@ class Delivering:
         """Takes while batches could be started from it. True: there is more, and room."""
         if self._outlet.paused or not self.circuit.allows(trio.current_time()):
             return False
+        if not self._gate.ready:
+            return False
         slots = self._type.concurrency_max - self.in_flight
         wanted = self._type.batch_max * max(0, slots)
         self.jobs.step(self._clock.now_us(), trio.current_time())
@@ -190,6 +210,7 @@ class Delivering:
             batch = self.backlog.next_batch(now_s)
             if not batch:
                 return
+            self.recipients.note(batch, self._clock.now_us())
             self._rate.take(now_s)
             self.circuit.start(now_s)
             self.in_flight += 1
@@ -200,6 +221,7 @@ class Delivering:
     def _may_launch(self, now_s: float) -> bool:
         return (
             not self._outlet.paused
+            and self._gate.ready
             and not self._ticking
             and self.in_flight < self._type.concurrency_max
             and self.circuit.allows(now_s)
@@ -252,7 +274,8 @@ class Delivering:
         self, destination: Destination[Any], batch: list[Owed], deliveries: Sequence[Delivery]
     ) -> None:
         started_s = trio.current_time()
-        result = await attempt(destination, deliveries, self._limits.deliver_timeout_s)
+        timeout_s = self._limits.deliver_timeout_s
+        result = await self.flights.fly(destination, batch, deliveries, timeout_s)
         self._outlet.telemetry.attempt_time.observe(trio.current_time() - started_s)
         self._finished.append((batch, result))
         self.wake()
@@ -271,7 +294,33 @@ class Delivering:
         except Exception as error:
             self._note("destination_tick_failed", error)
         self._ticking = False
+        self._tick_ended.set()
+        self._tick_ended = trio.Event()
         self.wake()
+
+    # -- forgetting -----------------------------------------------------------------------------
+
+    async def ask_to_forget(
+        self,
+        nodes: Collection[bytes],
+        ask: Callable[[Destination[Any]], Awaitable[ErasureOutcome]],
+    ) -> ErasureOutcome:
+        """Asks the destination about an erasure, once nothing about the person is under way."""
+        await self.flights.landed(nodes)
+        while self._ticking:
+            await self._tick_ended.wait()
+        if self._destination is None:
+            return ErasureRetry("not_running")
+        try:
+            with trio.fail_after(self._limits.deliver_timeout_s):
+                outcome = await ask(self._destination)
+        except Exception as error:
+            self._note("destination_erase_failed", error)
+            return ErasureRetry(f"exception:{type(error).__name__}")
+        if isinstance(outcome, (Erased, ErasureAccepted, ErasureRetry, ErasureUnsupported)):
+            return outcome
+        self._note("destination_broke_contract", "erase answered no outcome of an erasure")
+        return ErasureRetry("broken_contract")
 
     # -- landing --------------------------------------------------------------------------------
 
@@ -280,9 +329,19 @@ class Delivering:
         for batch, result in finished:
             self.in_flight -= 1
             self._outlet.telemetry.attempts.add(len(batch))
-            self._judge_service(result)
-            self._land(batch, result)
+            if result.cause == "recalled":
+                self.circuit.abandon()
+                self._take_back(batch)
+            else:
+                self._judge_service(result)
+                self._land(batch, result)
             self.backlog.settle(batch)
+
+    def _take_back(self, batch: list[Owed]) -> None:
+        """A recalled batch is offered again at once: the gate sorts out who may still go."""
+        for owed in batch:
+            owed.attempts -= 1
+            self._wait(owed, 0.0, "recalled")
 
     def _judge_service(self, result: Attempt) -> None:
         if result.alive:
@@ -378,6 +437,8 @@ class Delivering:
         if self._ticking or (self.in_flight and now_s >= self._next_tick_s):
             return math.inf  # the tick, or what it waits for, wakes us
         until_s = self._next_tick_s
+        if not self._gate.ready:
+            return min(until_s, now_s + NOT_READY_S)
         if self._outlet.paused or self.in_flight >= self._type.concurrency_max:
             return until_s
         if not self.circuit.allows(now_s):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cdp.delivery.destination import Delivery, Destination, Outcome
 
-Cause = Literal["answered", "unavailable", "timeout", "crashed", "broken_contract"]
+Cause = Literal["answered", "unavailable", "timeout", "crashed", "broken_contract", "recalled"]
 
 
 class Attempt(NamedTuple):
@@ -54,6 +54,11 @@ async def attempt(
         return _failed(batch, "unavailable" if down else "crashed", f"exception:{name}", error)
     assert scope.cancelled_caught, "without an answer only by the deadline"
     return _failed(batch, "timeout", "timeout", None)
+
+
+def recalled(batch: Sequence[Delivery]) -> Attempt:
+    """What comes of a batch that was called back. Whether the service has it, nobody knows."""
+    return _failed(batch, "recalled", "recalled", None)
 
 
 def judged(answer: object, count: int) -> Attempt:

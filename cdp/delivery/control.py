@@ -11,6 +11,8 @@ import trio
 from cdp.actors import Actor
 from cdp.delivery.actor import Delivering
 from cdp.delivery.backlog import reader_of
+from cdp.delivery.destination import ErasureRetry
+from cdp.delivery.flights import Recalled
 from cdp.delivery.jobs import DeadLetterFilter, RedriveJob, ReplayJob
 from cdp.delivery.ledger import Counts, read_books
 from cdp.delivery.owed import (
@@ -28,12 +30,14 @@ from cdp.domain.event import decode_event
 from cdp.errors import CdpError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
+    from cdp.delivery.destination import Destination, Erasure, ErasureOutcome
     from cdp.telemetry import Metrics
 
 BOOKED: Final = ("offered", "delivered", "filtered", "pending", "dead")  # what metrics show
 SCAN_STEP: Final = 512  # rows between two breaths of the event loop
+REDRIVE_LOOK_S: Final = 0.05  # between two looks whether another redrive has ended
 
 State = Literal["starting", "running", "paused", "circuit_open", "circuit_half_open", "stopped"]
 
@@ -222,7 +226,77 @@ class Deliveries:
                 high = middle
         return low
 
+    # -- people's rights ------------------------------------------------------------------------
+
+    def recall(self, nodes: Collection[bytes]) -> list[Recalled]:
+        """Calls back every attempt under way that is about one of these people.
+
+        `nodes` are all identifiers of the person: profile ids are among them.
+        """
+        found = []
+        for name, delivering in self._running.items():
+            offsets = delivering.flights.recall(nodes)
+            if offsets:
+                found.append(Recalled(name, offsets))
+        return found
+
+    async def purge(self, nodes: Collection[bytes]) -> int:
+        """Lets the dead letters of these people meet the gate again, which ends them; how many.
+
+        To be called once nothing about them passes the gate any more. What waits for a retry
+        meets the gate by itself.
+        """
+        count = 0
+        for name in self.names:
+            offsets = set()
+            for seen, (offset, letter) in enumerate(self._letters(name, 0), 1):
+                if letter.profile_id in nodes or letter.other_profile_id in nodes:
+                    offsets.add(offset)
+                if seen % SCAN_STEP == 0:
+                    await trio.lowlevel.checkpoint()
+            if offsets and name in self._running:
+                await self._no_redrive_under_way(name)
+                count += await self.redrive(name, DeadLetterFilter(offsets=frozenset(offsets)))
+        return count
+
+    async def erase(self, name: str, nodes: Collection[bytes], erasure: Erasure) -> ErasureOutcome:
+        """Has a destination forget a person. Never raises: what fails is to be tried again."""
+
+        async def ask(destination: Destination[Any]) -> ErasureOutcome:
+            return await destination.erase(erasure)
+
+        return await self._ask_to_forget(name, nodes, ask)
+
+    async def erasure_status(self, name: str, remote_id: str) -> ErasureOutcome:
+        """How far a destination is with an erasure that it accepted."""
+
+        async def ask(destination: Destination[Any]) -> ErasureOutcome:
+            return await destination.erasure_status(remote_id)
+
+        return await self._ask_to_forget(name, (), ask)
+
+    def forget_recipients(self, nodes: Collection[bytes]) -> None:
+        """To be called when the `recipients` rows of these people have been deleted."""
+        for delivering in self._running.values():
+            delivering.recipients.forget(nodes)
+
     # -- inside ---------------------------------------------------------------------------------
+
+    async def _ask_to_forget(
+        self,
+        name: str,
+        nodes: Collection[bytes],
+        ask: Callable[[Destination[Any]], Awaitable[ErasureOutcome]],
+    ) -> ErasureOutcome:
+        delivering = self._running.get(name)
+        if delivering is None:
+            return ErasureRetry("not_configured" if name not in self._outlets else "not_running")
+        return await delivering.ask_to_forget(nodes, ask)
+
+    async def _no_redrive_under_way(self, name: str) -> None:
+        # Not an event: the redrive of a run that crashed goes on in the next one.
+        while name in self._running and self._running[name].jobs.redrive is not None:  # noqa: ASYNC110
+            await trio.sleep(REDRIVE_LOOK_S)
 
     def _outlet(self, name: str) -> Outlet:
         outlet = self._outlets.get(name)

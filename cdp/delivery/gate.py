@@ -6,21 +6,18 @@ Asked when a delivery is offered and before every attempt. The reasons are a clo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
-from cdp.config_consent import Consent
 from cdp.consent import policy
-from cdp.consent.rules import Rules
 from cdp.delivery.owed import KINDS
 from cdp.domain.change import RESOLVED
-from cdp.domain.consent import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
+    from cdp.consent.rules import Use
     from cdp.delivery.owed import Owed
+    from cdp.domain.consent import Standing
 
 # Every reason for which a delivery is filtered, and what it says to a person.
 REASONS: Final[dict[str, str]] = {
@@ -29,24 +26,39 @@ REASONS: Final[dict[str, str]] = {
     "type": "the destination is not configured for events of this type",
     "not_selected": "the sender's `integrations` exclude the destination",
     "no_event": "the event is no longer in the log",
+    "erased": "the person was erased, and the event can no longer be read",
     "already_owed": "a replay came upon a delivery that waits or is a dead letter already",
 }
 
 
+class Standings(Protocol):
+    """Where people stand now: the consent ledger."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is known who is who. While it is not, nothing is offered or attempted."""
+        ...
+
+    def standing(self, profile_id: bytes) -> Standing: ...
+
+
 class Gate:
-    """The rules of one destination."""
+    """The rules of one destination. `now_us` gives the wall time: grants grow old."""
 
     def __init__(
         self,
         *,
         names: Collection[str],
-        purposes: frozenset[str],
+        use: Use,
         receives: frozenset[str],
         event_types: Collection[str],
-        defaults: Mapping[str, str],
+        standings: Standings,
+        now_us: Callable[[], int],
     ) -> None:
         self._names = tuple(names)
-        self._use = Rules(msgspec.convert({"defaults": dict(defaults)}, Consent)).use(purposes)
+        self._use = use
+        self._standings = standings
+        self._now_us = now_us
         self._receives = frozenset(code for code, kind in KINDS.items() if kind in receives)
         self._types = frozenset(event_types)
 
@@ -56,14 +68,27 @@ class Gate:
             return "kind"
         event = owed.event
         if event is None:
-            return "no_event"
+            return "erased" if owed.erased else "no_event"
         if self._types and owed.kind == RESOLVED and event.type not in self._types:
             return "type"
         if event.integrations and not self._selected(event.integrations):
             return "not_selected"
         # Looked up in its module each time: it is the one place to put a stricter policy.
-        decision = policy.may(self._use, event.stamp, NOBODY, 0)
-        return None if decision.allowed else decision.reason
+        now_us = self._now_us()
+        people = [owed.profile_id]
+        if owed.other_profile_id:
+            people.append(owed.other_profile_id)
+        for person in people:
+            standing = self._standings.standing(person)
+            decision = policy.may(self._use, event.stamp, standing, now_us)
+            if not decision.allowed:
+                return decision.reason
+        return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked now."""
+        return self._standings.ready
 
     def _selected(self, integrations: Mapping[str, object]) -> bool:
         for name in self._names:

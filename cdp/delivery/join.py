@@ -28,7 +28,9 @@ class EventJoin:
         """Gives each delivery its event; None remains where the log no longer has it."""
         for one in owed:
             record = self._record(one.cause_offset)
-            if record is not None:
+            if record == b"":
+                one.erased = True
+            elif record is not None:
                 one.event = decode_event(record)
                 one.size = len(record)
 

@@ -53,6 +53,7 @@ class Owed(msgspec.Struct, gc=False, eq=False):
     place: int = FRESH
     replay: bool = False
     stored: bool = False  # has a row in `pending`
+    erased: bool = False  # its event can no longer be read
 
 
 class PendingRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

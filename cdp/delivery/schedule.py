@@ -129,6 +129,10 @@ class Circuit:
         self.open_until_s = None
         self._probing = False
 
+    def abandon(self) -> None:
+        """An attempt was called back before the service had answered: it says nothing."""
+        self._probing = False
+
     def fail(self, now_s: float, rng: Random) -> None:
         """The service did not do it. Opens the circuit where that was once too often."""
         self.failures += 1

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cdp.config import Config, DestinationConfig, Limits
+    from cdp.consent.rules import Rules
     from cdp.delivery.destination import Destination, Settings
+    from cdp.delivery.gate import Standings
     from cdp.environment import Environment
     from cdp.storage.cursors import Cursors
     from cdp.storage.log import Log
@@ -39,7 +41,8 @@ class Outlet:
     config: DestinationConfig
     type: type[Destination[Any]]
     settings: Settings
-    defaults: dict[str, str]
+    rules: Rules
+    standings: Standings
     limits: Limits
     environment: Environment
     store: Store
@@ -59,10 +62,11 @@ class Outlet:
         """The rules of who and what may go there."""
         return Gate(
             names=(self.name, self.config.type),
-            purposes=self.purposes,
+            use=self.rules.use(self.purposes),
             receives=self.type.receives,
             event_types=self.config.events,
-            defaults=self.defaults,
+            standings=self.standings,
+            now_us=self.environment.clock.now_us,
         )
 
     def build(self) -> Destination[Any]:
@@ -102,6 +106,8 @@ def open_outlets(
     config: Config,
     environment: Environment,
     *,
+    rules: Rules,
+    standings: Standings,
     store: Store,
     events: Log,
     activations: Log,
@@ -125,7 +131,8 @@ def open_outlets(
                 config=one,
                 type=type_,
                 settings=read_settings(name, type_, config, environment),
-                defaults=dict(config.consent.defaults),
+                rules=rules,
+                standings=standings,
                 limits=config.limits,
                 environment=environment,
                 store=store,

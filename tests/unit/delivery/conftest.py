@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from cdp.config import DestinationConfig, Limits
+from cdp.config_consent import Consent
+from cdp.consent.rules import Rules
 from cdp.delivery import Delivered, Delivery, Destination, Outcome, Settings
 from cdp.delivery.control import Deliveries
 from cdp.delivery.ledger import read_books
 from cdp.delivery.setup import Outlet, paused_key, telemetry_of
 from cdp.domain.change import RESOLVED, Activation, encode
+from cdp.domain.consent import Latest, Standing
 from cdp.domain.event import ConsentStamp, Event, encode_event
 from cdp.storage.cursors import Cursors
 from cdp.storage.log import Log
@@ -27,6 +31,22 @@ from cdp.testing.world import FakeNetwork, TrioClock, make_environment
 
 GRANTED = ConsentStamp(present=True, purposes={"marketing": True})
 Answer = Callable[[Sequence[Delivery]], Any]
+
+
+LONG_US = 4_000_000_000_000_000  # no grant of these tests grows old
+AGREED = Standing({"marketing": Latest("granted", 0, LONG_US)})
+
+
+class Standings:
+    """Where people stand: everybody has agreed to marketing, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.of: dict[bytes, Standing] = {}
+        self.everybody = AGREED
+
+    def standing(self, profile_id: bytes) -> Standing:
+        return self.of.get(profile_id, self.everybody)
 
 
 class NoSettings(Settings):
@@ -70,6 +90,7 @@ class World:
         self.service = Service(accept)
         self.limits = Limits(backoff_s_min=1.0, backoff_s_max=60.0)
         self.defaults: dict[str, str] = {}
+        self.standings = Standings()
         self.config = DestinationConfig(type="scripted")
         self.clock = TrioClock()
         self.names = ["out"]
@@ -158,7 +179,8 @@ class World:
             config=self.config,
             type=self.type,
             settings=NoSettings(),
-            defaults=self.defaults,
+            rules=Rules(msgspec.convert({"defaults": self.defaults}, Consent)),
+            standings=self.standings,
             limits=self.limits,
             environment=environment,
             store=self.store,

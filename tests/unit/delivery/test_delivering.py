@@ -385,7 +385,7 @@ async def test_every_refusal_is_counted_under_its_reason(autojump_clock, make_wo
     assert counts.filtered == {
         "denied": 2,
         "not_in_stamp": 3,
-        "unknown": 4,
+        "granted_later": 4,
         "type": 5,
         "not_selected": 6,
         "kind": 1,
@@ -400,9 +400,9 @@ async def test_consent_is_asked_when_offered_and_before_every_attempt(
     asked = []
     real = policy.may
 
-    def counting(purposes, stamp, defaults):
+    def counting(*asked_about):
         asked.append(trio.current_time())
-        return real(purposes, stamp, defaults)
+        return real(*asked_about)
 
     monkeypatch.setattr(policy, "may", counting)
     world.service.answer = script(Retry("http_500"), Retry("http_500"), Delivered())
@@ -519,7 +519,7 @@ async def test_what_became_of_an_event_can_be_told(autojump_clock, world):
     (dead,), (delivered,), (filtered,) = told[0], told[1], told[3]
     assert (dead.state, dead.reason, dead.attempts) == ("dead", "rejected: bad", 1)
     assert (delivered.state, delivered.attempts, delivered.destination) == ("delivered", 1, "out")
-    assert (filtered.state, filtered.reason, filtered.attempts) == ("filtered", "unknown", 0)
+    assert (filtered.state, filtered.reason, filtered.attempts) == ("filtered", "granted_later", 0)
     (second,) = explain_event(world.store, 2)
     assert (second.state, second.attempts) == ("delivered", 2)
     assert second.at_us > delivered.at_us
@@ -570,7 +570,7 @@ async def test_what_is_filtered_behind_one_that_hangs_is_committed_all_the_same(
     async with world.running() as deliveries:
         await trio.sleep(1)
         counts = world.books().live
-        assert counts.filtered["unknown"] >= 10_000 - PASSED_MAX
+        assert counts.filtered["granted_later"] >= 10_000 - PASSED_MAX
         assert (counts.pending, counts.delivered) == (1, 0)
         assert len(deliveries._running["out"].backlog.live.passed) < PASSED_MAX
 

@@ -11,6 +11,7 @@ import trio
 from cdp.config import Limits
 from cdp.delivery import Delivered, Rejected, Retry
 from cdp.domain.change import MERGED
+from cdp.domain.consent import Latest, Standing
 from cdp.domain.event import ConsentStamp
 from cdp.errors import StorageError
 from cdp.storage.memory import MemoryStore
@@ -37,6 +38,10 @@ def moody(seed):
         return [rng.choice(kinds) for _ in batch]
 
     return answer
+
+
+def agreed(*, seq):
+    return Standing({"marketing": Latest("granted", seq, 4_000_000_000_000_000)})
 
 
 def ended(world):
@@ -77,7 +82,7 @@ async def test_a_write_that_fails_crashes_the_run_and_the_next_one_goes_on(
     assert (counts.offered, counts.pending) == (29, 0)
     assert ended(world) == 29
     assert world.rows("dead") == counts.dead
-    assert counts.filtered == {"unknown": 5}
+    assert counts.filtered == {"granted_later": 5}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -210,14 +215,15 @@ async def test_a_profile_goes_on_when_one_of_a_mixed_batch_is_filtered_at_its_at
     autojump_clock, make_world
 ):
     world = make_world(batch_max=10)
-    world.defaults["marketing"] = "granted"
+    one = (1).to_bytes(16, "big")
+    world.standings.of[one] = agreed(seq=-1)
     answers = [[Retry("busy"), Retry("busy")]]
     world.service.answer = lambda batch: answers.pop() if answers else [Delivered()] * len(batch)
-    world.append(1, profiles=[1], stamp=ConsentStamp())  # m0, by default
+    world.append(1, profiles=[1], stamp=ConsentStamp())  # m0, on what was said before
     world.append(2, profiles=[2, 1])  # m1, and m2 behind m0
     async with world.running():
-        world.defaults["marketing"] = "denied"
+        world.standings.of[one] = agreed(seq=1)  # withdrawn in between, and granted again
         await trio.sleep(60)
     assert world.service.names == ["m0", "m1", "m1", "m2"]
-    assert world.books().live.filtered == {"denied_by_default": 1}
+    assert world.books().live.filtered == {"granted_later": 1}
     assert world.rows("pending") == 0

@@ -1,0 +1,63 @@
+"""Which destinations ever got something of a person: what an erasure has to reach.
+
+One row in `recipients` a profile id and destination, written before the first attempt and not
+after it, since nobody knows what became of an attempt that was never answered. Profile ids stay
+valid over merges, so all rows of a person are those of the nodes that make up the profile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from cdp.domain.identifier import NODE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cdp.delivery.owed import Owed
+    from cdp.storage.store import Store
+
+KNOWN_MAX: Final = 100_000  # profile ids of one destination that are kept in memory
+
+
+class Recipients:
+    """Keeps the rows of one destination."""
+
+    def __init__(self, store: Store, destination: str) -> None:
+        self._store = store
+        self._name = destination.encode()
+        self._known: dict[bytes, None] = {}
+
+    def note(self, owed: Iterable[Owed], now_us: int) -> None:
+        """Writes rows for the people of a batch that is about to be attempted."""
+        people = {one.profile_id for one in owed} | {one.other_profile_id for one in owed}
+        people -= self._known.keys()
+        people.discard(b"")
+        if not people:
+            return
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        unknown = sorted(people)
+        keys = [person + self._name for person in unknown]
+        batch = self._store.batch()
+        for key, row in zip(keys, self._store.get_many("recipients", keys), strict=True):
+            if row is None:
+                batch.put("recipients", key, now_us.to_bytes(8, "big"))
+        if len(batch):
+            self._store.write(batch)
+        self._known.update(dict.fromkeys(unknown))
+
+    def forget(self, nodes: Iterable[bytes]) -> None:
+        """To be called when the rows of these people are deleted."""
+        for node in nodes:
+            self._known.pop(node, None)
+
+
+def recipients_of(store: Store, nodes: Iterable[bytes]) -> dict[str, int]:
+    """Destinations that ever got something of these profiles, and since when (microseconds)."""
+    found: dict[str, int] = {}
+    for node in nodes:
+        for key, value in store.scan("recipients", node, node + b"\xff"):
+            name, since_us = key[NODE_BYTES:].decode(), int.from_bytes(value, "big")
+            found[name] = min(since_us, found.get(name, since_us))
+    return found

@@ -1,0 +1,189 @@
+"""What people's rights ask of delivery: standing, recall, recipients, purge, erasure."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from cdp.delivery import Delivered, Rejected, Retry
+from cdp.delivery.destination import (
+    Erased,
+    Erasure,
+    ErasureAccepted,
+    ErasureRetry,
+    ErasureUnsupported,
+)
+from cdp.delivery.recipients import recipients_of
+from cdp.domain.consent import Latest, Standing
+
+ONE, TWO = ((n).to_bytes(16, "big") for n in (1, 2))
+WITHDRAWN = Standing({"marketing": Latest("denied", 9)})
+GONE = Standing(suppressed=True)
+ERASURE = Erasure(
+    erasure_id="e1", profile_ids=(ONE.hex(),), identifiers=(("user_id", "ann"),), requested_at="now"
+)
+
+
+async def test_where_a_person_stands_decides_with_the_stamp(autojump_clock, world):
+    world.standings.of[ONE] = WITHDRAWN
+    world.standings.of[TWO] = GONE
+    world.append(profiles=[1, 2, 3])
+    await world.run_for(1)
+    assert world.service.names == ["m2"]
+    assert world.books().live.filtered == {"withdrawn": 1, "suppressed": 1}
+
+
+async def test_nothing_is_offered_or_filtered_while_nobody_knows_who_is_who(autojump_clock, world):
+    world.standings.ready = False
+    world.append(3)
+    async with world.running():
+        await trio.sleep(10)
+        assert (world.service.names, world.books().live.offered) == ([], 0)
+        world.standings.ready = True
+        await trio.sleep(1)
+        assert world.service.names == ["m0", "m1", "m2"]
+
+
+async def test_a_withdrawal_calls_an_attempt_back_and_spares_who_flew_along(autojump_clock, world):
+    first = trio.Event()
+
+    async def hang_once(batch):
+        if not first.is_set():
+            first.set()
+            await trio.sleep(20)
+        return [Delivered()] * len(batch)
+
+    world.service.answer = hang_once
+    world.append(profiles=[1, 2])
+    async with world.running() as deliveries:
+        await trio.sleep(0.5)
+        world.standings.of[ONE] = WITHDRAWN
+        (recalled,) = deliveries.recall({ONE})
+        assert (recalled.destination, list(recalled.event_offsets)) == ("out", [0])
+        await trio.sleep(1)
+    assert [[d.event["messageId"] for d in b] for b in world.service.attempts] == [
+        ["m0", "m1"],
+        ["m1"],
+    ]
+    counts = world.books().live
+    assert (counts.delivered, counts.filtered, counts.pending) == (1, {"withdrawn": 1}, 0)
+    assert [one.attempt for one in world.service.attempts[1]] == [1]
+
+
+async def test_a_recall_of_others_disturbs_nobody(autojump_clock, world):
+    async def slow(batch):
+        await trio.sleep(2)
+        return [Delivered()] * len(batch)
+
+    world.service.answer = slow
+    world.append(profiles=[1])
+    async with world.running() as deliveries:
+        await trio.sleep(0.5)
+        assert deliveries.recall({TWO}) == []
+        await trio.sleep(5)
+    assert len(world.service.attempts) == 1
+
+
+async def test_who_got_something_is_known_before_the_first_attempt_ends(autojump_clock, world):
+    async def never(batch):
+        await trio.sleep(10_000)
+
+    world.service.answer = never
+    world.append(profiles=[1, 1, 2])
+    async with world.running():
+        await trio.sleep(0.1)
+        world.restart()
+    assert set(recipients_of(world.store, [ONE])) == {"out"}
+    assert world.rows("recipients") == 2
+    assert recipients_of(world.store, [(3).to_bytes(16, "big")]) == {}
+
+
+async def test_what_is_filtered_makes_nobody_a_recipient(autojump_clock, world):
+    world.standings.everybody = WITHDRAWN
+    world.append(2)
+    await world.run_for(1)
+    assert world.rows("recipients") == 0
+
+
+async def test_a_purge_ends_the_dead_letters_of_a_person_and_leaves_the_rest(autojump_clock, world):
+    world.service.answer = lambda batch: [Rejected("no")] * len(batch)
+    world.append(profiles=[1, 2, 1])
+    async with world.running() as deliveries:
+        await trio.sleep(1)
+        assert world.rows("dead") == 3
+        world.standings.of[ONE] = GONE
+        assert await deliveries.purge({ONE}) == 2
+        await trio.sleep(1)
+    counts = world.books().live
+    assert (counts.dead, counts.filtered) == (1, {"suppressed": 2})
+    assert counts.holds()
+
+
+async def test_an_event_whose_key_is_destroyed_is_told_from_one_that_retention_took(
+    autojump_clock, world
+):
+    world.append(2)
+    read = world.events.read
+    world.events.read = lambda *place: [
+        entry._replace(record=b"") if entry.offset == 0 else entry for entry in read(*place)
+    ]
+    await world.run_for(1)
+    assert world.service.names == ["m1"]
+    assert world.books().live.filtered == {"erased": 1}
+
+
+@pytest.mark.parametrize(
+    ("answered", "outcome"),
+    [
+        (Erased("e"), Erased("e")),
+        (ErasureAccepted("r"), ErasureAccepted("r")),
+        (ErasureUnsupported("by hand"), ErasureUnsupported("by hand")),
+        (None, ErasureRetry("broken_contract")),
+        (ValueError("a bug"), ErasureRetry("exception:ValueError")),
+    ],
+)
+async def test_a_destination_answers_an_erasure_or_is_asked_again(
+    autojump_clock, world, answered, outcome
+):
+    async def erase(self, erasure):
+        assert erasure == ERASURE
+        if isinstance(answered, Exception):
+            raise answered
+        return answered
+
+    world.type.erase = erase
+    async with world.running() as deliveries:
+        assert await deliveries.erase("out", {ONE}, ERASURE) == outcome
+
+
+async def test_an_erasure_waits_until_the_person_has_landed(autojump_clock, world):
+    order = []
+
+    async def slow(batch):
+        await trio.sleep(3)
+        order.append("delivered")
+        return [Delivered()] * len(batch)
+
+    async def erase(self, erasure):
+        order.append("erased")
+        return Erased()
+
+    world.service.answer, world.type.erase = slow, erase
+    world.append(profiles=[1])
+    async with world.running() as deliveries:
+        await trio.sleep(1)
+        await deliveries.erase("out", {ONE}, ERASURE)
+    assert order == ["delivered", "erased"]
+
+
+async def test_a_destination_that_does_not_run_is_asked_later(autojump_clock, world):
+    async with world.running() as deliveries:
+        assert await deliveries.erase("gone", {ONE}, ERASURE) == ErasureRetry("not_configured")
+    assert await deliveries.erase("out", {ONE}, ERASURE) == ErasureRetry("not_running")
+
+
+async def test_a_type_that_says_nothing_has_the_person_deleted_by_hand(autojump_clock, world):
+    world.service.answer = lambda batch: [Retry("busy")] * len(batch)
+    async with world.running() as deliveries:
+        outcome = await deliveries.erase("out", {ONE}, ERASURE)
+    assert isinstance(outcome, ErasureUnsupported)
