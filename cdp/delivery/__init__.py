@@ -8,6 +8,12 @@ from cdp.delivery.destination import (
     Delivered,
     Delivery,
     Destination,
+    Erased,
+    Erasure,
+    ErasureAccepted,
+    ErasureOutcome,
+    ErasureRetry,
+    ErasureUnsupported,
     Host,
     Outcome,
     Rejected,
@@ -15,17 +21,27 @@ from cdp.delivery.destination import (
     Secret,
     Settings,
 )
+from cdp.delivery.endpoint import Denied, Endpoint, is_segment
 from cdp.delivery.schedule import retry_after_s
 
 __all__ = [
     "Delivered",
     "Delivery",
+    "Denied",
     "Destination",
+    "Endpoint",
+    "Erased",
+    "Erasure",
+    "ErasureAccepted",
+    "ErasureOutcome",
+    "ErasureRetry",
+    "ErasureUnsupported",
     "Host",
     "Outcome",
     "Rejected",
     "Retry",
     "Secret",
     "Settings",
+    "is_segment",
     "retry_after_s",
 ]

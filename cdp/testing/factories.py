@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from cdp.delivery.destination import Delivery
+from cdp.clock import isoformat
+from cdp.delivery.destination import Delivery, Erasure
 from cdp.domain.event import ConsentStamp, Event, wire_form
 from cdp.testing.world import START_US
 
@@ -55,3 +56,17 @@ def make_change(kind: str, number: int = 0) -> Delivery:
     return msgspec.structs.replace(
         make_delivery(number, kind=kind, other_profile_id=f"{number + 900:032x}"), event=None
     )
+
+
+def make_erasure(number: int = 0, **fields: Any) -> Erasure:
+    """An erasure of the person of `make_delivery(number)`, by all that their events name."""
+    values: dict[str, Any] = {
+        "erasure_id": blake2b(b"erasure %d" % number, digest_size=16).hexdigest(),
+        "profile_ids": (f"{number % 10 + 1:032x}",),
+        "identifiers": (
+            ("user_id", f"user-{number % 10}"),
+            ("email", f"user-{number % 10}@example.com"),
+        ),
+        "requested_at": isoformat(START_US),
+    }
+    return Erasure(**(values | fields))

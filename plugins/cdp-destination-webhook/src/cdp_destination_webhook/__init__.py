@@ -11,15 +11,26 @@ import msgspec
 from cdp.delivery import (
     Delivered,
     Delivery,
+    Denied,
     Destination,
+    Endpoint,
+    Erasure,
+    ErasureOutcome,
+    ErasureRetry,
     Outcome,
     Rejected,
     Retry,
     Secret,
     Settings,
+    is_segment,
     retry_after_s,
 )
-from cdp_destination_webhook.guard import Denied, check_url, denial
+from cdp_destination_webhook.erasing import (
+    BY_HAND,
+    body_of_erasure,
+    outcome_of_erasure,
+    outcome_of_status,
+)
 from cdp_destination_webhook.signature import HEADER, sign
 
 if TYPE_CHECKING:
@@ -35,6 +46,7 @@ class WebhookSettings(Settings, frozen=True):
     """What an operator writes under `settings`."""
 
     url: str
+    erase_url: str | None = None  # takes erasures; without one a person has to see to them
     secrets: tuple[Secret, ...] = ()  # each signs every request: add, change the receiver, remove
     headers: dict[str, Secret] = msgspec.field(default_factory=dict)  # sent with every request
     allow_http: bool = False
@@ -52,67 +64,93 @@ class Webhook(Destination[WebhookSettings]):
     concurrency_max = 4
     receives = frozenset({"event", "merged", "split", "renamed"})
 
+    erases = True
+
     async def start(self) -> None:
-        """Reads the URL once; what is wrong with it is wrong at every attempt."""
+        """Reads the URLs once; what is wrong with them is wrong at every attempt."""
         settings = self.settings
-        self._url = httpx.URL(settings.url)
-        self._host, self._port = check_url(
-            settings.url,
-            allow_http=settings.allow_http,
-            allow_private=settings.allow_private,
-            ports=settings.ports,
-        )
-        if self._url.raw_host.decode().strip("[]") != self._host:
-            raise Denied("two readers of the url find two hosts in it")
+        self._endpoint = self._opened(settings.url)
+        self._erasures = None if settings.erase_url is None else self._opened(settings.erase_url)
         self._secrets = [secret.reveal() for secret in settings.secrets]
         self._headers = {name: value.reveal() for name, value in settings.headers.items()}
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
         """Sends the batch; every delivery shares the answer."""
-        return [await self._send(batch)] * len(batch)
+        body, key = body_of(batch), idempotency_key(batch)
+        response = await self._request(self._endpoint, "POST", content=body, key=key)
+        if isinstance(response, str):
+            return [Retry(response)] * len(batch)
+        return [outcome_of(response, self.host.clock.now_us())] * len(batch)
+
+    async def erase(self, erasure: Erasure) -> ErasureOutcome:
+        """Asks the receiver to forget the person, signed as deliveries are."""
+        if self._erasures is None:
+            return BY_HAND
+        body = body_of_erasure(erasure)
+        key = erasure.erasure_id
+        response = await self._request(self._erasures, "POST", content=body, key=key)
+        if isinstance(response, str):
+            return ErasureRetry(response)
+        return outcome_of_erasure(response, self.host.clock.now_us())
+
+    async def erasure_status(self, remote_id: str) -> ErasureOutcome:
+        """Asks the receiver how far it is."""
+        if self._erasures is None:
+            return BY_HAND
+        if not is_segment(remote_id):
+            return ErasureRetry("id_unusable")
+        response = await self._request(self._erasures, "GET", segment=remote_id)
+        if isinstance(response, str):
+            return ErasureRetry(response)
+        return outcome_of_status(response, remote_id, self.host.clock.now_us())
 
     async def check(self) -> None:
-        """Whether the name resolves to addresses that may be called."""
+        """Whether the names resolve to addresses that may be called."""
         await self.start()
-        await self._address()
+        for endpoint in (self._endpoint, self._erasures):
+            if endpoint is not None:
+                await endpoint.address(self.host.resolve)
 
-    async def _send(self, batch: Sequence[Delivery]) -> Outcome:
+    def _opened(self, url: str) -> Endpoint:
+        return Endpoint(
+            url,
+            allow_http=self.settings.allow_http,
+            allow_private=self.settings.allow_private,
+            ports=self.settings.ports,
+        )
+
+    async def _request(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        *,
+        content: bytes = b"",
+        key: str = "",
+        segment: str = "",
+    ) -> httpx.Response | str:
+        """The answer, or in a word why there is none."""
         try:
-            address = await self._address()
+            address = await endpoint.address(self.host.resolve)
         except Denied:
-            return Retry("address_denied")  # a name may be mended; no reason to lose events
+            return "address_denied"  # a name may be mended; no reason to lose anything
         except OSError:
-            return Retry("name_unknown")
-        body = body_of(batch)
+            return "name_unknown"
         try:
-            response = await self.http.post(
-                self._url.copy_with(host=address),
-                content=body,
-                headers=self._request_headers(batch, body),
-                extensions={"sni_hostname": self._host},
+            return await endpoint.request(
+                self.http,
+                address,
+                method,
+                segment=segment,
+                content=content,
+                headers=self._request_headers(content, key),
             )
         except httpx.HTTPError as error:
-            return Retry(f"exception:{type(error).__name__}")
-        return outcome_of(response, self.host.clock.now_us())
+            return f"exception:{type(error).__name__}"
 
-    async def _address(self) -> str:
-        """The address to connect to: of those that the name has, all of which must be allowed."""
-        addresses = await self.host.resolve(self._host, self._port)
-        if not addresses:
-            raise OSError(f"{self._host} has no address")
-        for address in addresses:
-            reason = denial(address, allow_private=self.settings.allow_private)
-            if reason is not None:
-                raise Denied(f"{self._host}: {reason}")
-        return addresses[0]
-
-    def _request_headers(self, batch: Sequence[Delivery], body: bytes) -> dict[str, str]:
-        headers = {
-            **self._headers,
-            "host": self._url.netloc.decode(),
-            "content-type": "application/json",
-            "idempotency-key": idempotency_key(batch),
-        }
+    def _request_headers(self, body: bytes, key: str) -> dict[str, str]:
+        headers = dict(self._headers)
+        if key:
+            headers |= {"content-type": "application/json", "idempotency-key": key}
         if self._secrets:
             timestamp_s = self.host.clock.now_us() // 1_000_000
             headers[HEADER] = sign(body, self._secrets, timestamp_s)
