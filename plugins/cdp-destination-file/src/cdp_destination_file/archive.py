@@ -4,6 +4,8 @@ The order of steps makes every crash harmless:
 
 * append: lines to the part file, fsync, then their ids to the index. After a crash in between, the
   part file is read on opening and its ids are put into the index.
+* erase: each file that holds lines of the person is written anew beside itself, synced, and takes
+  its place by one rename. Doing it again finds nothing.
 * rotate: the index to disk, then the finished file under a name of its own by one rename. A part
   file whose number has a finished file already was converted, and is removed on opening.
 
@@ -19,13 +21,16 @@ import re
 import sqlite3
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from hashlib import file_digest
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from cdp_destination_file.person import Person
 
 _FINISHED: Final = re.compile(r"events-\d{8}T\d{6}Z-(\d{8})\.(?:jsonl|parquet)")
 _PART: Final = re.compile(r"\.part-(\d{8})\.jsonl")
@@ -37,6 +42,13 @@ Line = tuple[bytes, bytes]  # delivery id, line with its end
 
 class _Identified(msgspec.Struct):
     deliveryId: str
+
+
+class Rewritten(NamedTuple):
+    """What erasing did to one file: lines removed, and the hash of what is left."""
+
+    removed: int
+    sha256: str
 
 
 class Archive:
@@ -57,6 +69,7 @@ class Archive:
         self._rotate_bytes = rotate_bytes
         self._rotate_age_us = rotate_age_us
         self._remember_us = remember_us
+        self._file = -1
         self._size = 0  # bytes of the part file that are whole lines
         self._began_us = now_us
         if parquet:
@@ -97,6 +110,51 @@ class Archive:
         """Closes the files. What is not finished stays for the next opening."""
         os.close(self._file)
         self._index.close()
+
+    # -- erasing --------------------------------------------------------------------------------
+
+    def files(self) -> list[str]:
+        """The names of every file with lines, the unfinished one last."""
+        names = sorted(name for name in os.listdir(self._directory) if _FINISHED.fullmatch(name))
+        return [*names, self._part(self._number).name]
+
+    def erase_from(self, name: str, person: Person) -> Rewritten | None:
+        """Removes the person's lines from one file; None where it has none, or is gone.
+
+        The unfinished file may have been finished since its name was asked for: its lines are then
+        in a file of another name, so ask for the names again until none is new.
+        """
+        path = self._directory / name
+        if not path.exists():
+            return None
+        temporary = path.with_name(f".{path.name.lstrip('.')}.tmp")
+        if path.suffix == ".parquet":
+            from cdp_destination_file.columns import rewrite_parquet
+
+            removed = rewrite_parquet(path, temporary, person)
+        else:
+            removed = _rewrite_lines(path, temporary, person)
+        if not removed:
+            return None
+        _sync_file(temporary)
+        if path == self._part(self._number):
+            self._replace_part(temporary)
+        else:
+            temporary.rename(path)
+        _sync_directory(self._directory)
+        return Rewritten(removed, _hash_of(path))
+
+    def _replace_part(self, temporary: Path) -> None:
+        """Puts a file in the part file's place and goes on in it; its age stays what it was."""
+        file = os.open(temporary, os.O_RDWR | os.O_APPEND)
+        try:
+            temporary.rename(self._part(self._number))
+        except BaseException:
+            os.close(file)  # what is written next must be in the file that has the name
+            raise
+        before, self._file = self._file, file
+        self._size = os.fstat(file).st_size
+        os.close(before)
 
     # -- the part file --------------------------------------------------------------------------
 
@@ -209,6 +267,20 @@ def _open_index(path: Path) -> sqlite3.Connection:
         index.close()
         raise OSError(f"{path} cannot be opened, perhaps another daemon has it: {error}") from error
     return index
+
+
+def _rewrite_lines(path: Path, target: Path, person: Person) -> int:
+    """Writes the lines that are not about the person; how many are. No file where none is."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not person.is_in_line(line)]
+    if len(kept) < len(lines):
+        target.write_bytes(b"".join(kept))
+    return len(lines) - len(kept)
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _sync_file(path: Path) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from cdp_destination_file.person import Person
+
 _TEXT: Final = pa.string()  # RFC 3339 times too: they sort as text
 SCHEMA: Final = pa.schema(
     [
@@ -58,6 +60,24 @@ def write_parquet(lines: Sequence[bytes], path: Path) -> None:
     """Writes lines of the part file as one Parquet file."""
     rows = [_row(_decode(line)) for line in lines]
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, compression="zstd")
+
+
+def rewrite_parquet(path: Path, target: Path, person: Person) -> int:
+    """Writes the rows that are not about the person; how many are. No file where none is."""
+    with pq.ParquetFile(path) as source:
+        asked = source.read(columns=["profile_id", "other_profile_id", "body"])
+        kept = [not _is_about(row, person) for row in asked.to_pylist()]
+        if all(kept):
+            return 0
+        rows = source.read().filter(pa.array(kept, pa.bool_()))
+    pq.write_table(rows, target, compression="zstd")
+    return kept.count(False)
+
+
+def _is_about(row: dict[str, Any], person: Person) -> bool:
+    body = row["body"]
+    event = None if body is None else msgspec.json.decode(body)
+    return person.is_in(row["profile_id"], row["other_profile_id"], event)
 
 
 def _row(line: _Line) -> dict[str, str | None]:
