@@ -20,22 +20,28 @@ import trio
 
 from cdp.actors import Actor, RestartPolicy, open_supervisor
 from cdp.console.app import control_app, serve_control
+from cdp.console.consent_routes import ConsentRoutes
+from cdp.console.plan_routes import PlanRoutes
 from cdp.delivery.control import Deliveries
 from cdp.delivery.setup import begin_new, open_outlets
 from cdp.domain.identifier import NAMESPACE_CODE
 from cdp.errors import ConfigError, StorageError, StoreFull
+from cdp.governance import Governance
 from cdp.housekeeping import Housekeeping
 from cdp.identity.actor import IdentityActor
 from cdp.ingestion import Gateway, Intake
 from cdp.load import LoopLoad
 from cdp.operations import Operations
 from cdp.segmentation.actor import run_segmentation
+from cdp.storage.codec import SealedCodec
 from cdp.storage.fold import Pace
 from cdp.storage.log import Cursors, Log
 from cdp.telemetry import Journal, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from starlette.routing import Route
 
     from cdp.config import Config, Identity
     from cdp.environment import Environment
@@ -61,7 +67,9 @@ class Daemon:
         self.key = key
         self.metrics = Metrics()
         self.journal = Journal(environment.clock)
-        self.logs = {family: Log(store, family) for family in LOGS}
+        self.governance = self._make_governance()
+        events = Log(store, "events", SealedCodec(self.governance.vault, "events"))
+        self.logs = {"events": events} | {family: Log(store, family) for family in LOGS[1:]}
         self.cursors = Cursors(store)
         self.ports = Ports()
         self.folding_ends = trio.Event()
@@ -74,7 +82,20 @@ class Daemon:
         self.operations = self._make_operations()
         self.housekeeping = self._make_housekeeping()
 
+    def _make_governance(self) -> Governance:
+        return Governance(
+            self.config,
+            self.environment,
+            self.store,
+            key=self.key,
+            identity_rules=rules_json(self.config.identity),
+            resolver=lambda: self.identity.resolver,
+            metrics=self.metrics,
+            journal=self.journal,
+        )
+
     def _make_intake(self) -> Intake:
+        governance = self.governance
         return Intake(
             store=self.store,
             events=self.logs["events"],
@@ -83,6 +104,11 @@ class Daemon:
             metrics=self.metrics,
             journal=self.journal,
             key=self.key,
+            namer=governance.namer,
+            suppression=governance.suppression,
+            ledger=governance.ledger,
+            vault=governance.vault,
+            plan=governance.plan,
         )
 
     def _make_gateway(self) -> Gateway:
@@ -92,10 +118,11 @@ class Daemon:
             environment=self.environment,
             metrics=self.metrics,
             journal=self.journal,
+            stamper=self.governance.stamper,
         )
 
     def _make_identity(self) -> IdentityActor:
-        return IdentityActor(
+        identity = IdentityActor(
             store=self.store,
             events=self.logs["events"],
             changes=self.logs["changes"],
@@ -106,13 +133,19 @@ class Daemon:
             batch_max=self.config.limits.fold_batch_max,
             fragment_cache_max=self.config.limits.fragment_cache_max,
             pace=self.pace,
+            vault=self.governance.vault,
+            suppression=self.governance.suppression,
         )
+        identity.on_change = self.governance.ledger.changed
+        return identity
 
     def _make_deliveries(self) -> Deliveries:
         activations = self.logs["activations"]
         outlets = open_outlets(
             self.config,
             self.environment,
+            rules=self.governance.rules,
+            standings=self.governance.standings,
             store=self.store,
             events=self.logs["events"],
             activations=activations,
@@ -121,7 +154,10 @@ class Daemon:
             journal=self.journal,
         )
         begin_new(outlets, self.store, self.cursors, activations)
-        return Deliveries(outlets, self.metrics)
+        self.governance.record_start({one.name: one.purposes for one in outlets})
+        deliveries = Deliveries(outlets, self.metrics)
+        self.governance.call_back_with(deliveries.recall)
+        return deliveries
 
     def _make_operations(self) -> Operations:
         return Operations(
@@ -134,6 +170,7 @@ class Daemon:
             intake=self.intake,
             identity=self.identity,
             deliveries=self.deliveries,
+            governance=self.governance,
             key=self.key,
         )
 
@@ -161,6 +198,9 @@ class Daemon:
             for actor in self.folds():
                 supervisor.start(actor)
             supervisor.start(Actor("deliveries", self._deliver))
+            for actor in self.governance.actors(self.folding_ends):
+                run = partial(self._when_there_is_room, actor.run)
+                supervisor.start(Actor(actor.name, run))
             supervisor.start(Actor("housekeeping", self._keep_house))
             supervisor.start(Actor("control plane", self._serve_control))
             take_events = partial(self._take_events, listeners, stopping)
@@ -267,11 +307,20 @@ class Daemon:
 
     async def _serve_control(self) -> None:
         control = self.config.control
-        app = control_app(self.operations, token=control.token, new_id=self.environment.new_id)
+        new_id = self.environment.new_id
+        app = control_app(self.operations, token=control.token, new_id=new_id, more=self._routes())
         async with trio.open_nursery() as nursery:
             serve = partial(serve_control, app, control.host, control.port, self.folding_ends)
             self.ports.control = await nursery.start(serve)
             self.ports.bound.set()
+
+    def _routes(self) -> list[Route]:
+        """The routes about people's rights and the tracking plan."""
+        plan = self.governance.plan
+        return [
+            *ConsentRoutes(self.governance.desk).routes(),
+            *PlanRoutes(self.logs["events"], lambda: plan.dropped if plan else {}).routes(),
+        ]
 
     async def _drain(self, stopping: trio.Event) -> None:
         await stopping.wait()
@@ -314,7 +363,11 @@ def open_daemon(config: Config, environment: Environment) -> Iterator[Daemon]:
     key = identity_key(config)
     store = environment.open_store(config.data_dir)
     try:
-        yield Daemon(config, environment, store, key)
+        daemon = Daemon(config, environment, store, key)
+        try:
+            yield daemon
+        finally:
+            daemon.governance.close()
     finally:
         store.close()
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cdp.delivery.control import Deliveries, DestinationStatus
     from cdp.delivery.ledger import Counts
     from cdp.environment import Environment
+    from cdp.governance import Governance
     from cdp.identity.actor import IdentityActor
     from cdp.ingestion import Intake
     from cdp.ingestion.rejected import Listed
@@ -63,6 +64,7 @@ class Operations:
         intake: Intake,
         identity: IdentityActor,
         deliveries: Deliveries,
+        governance: Governance,
         key: bytes,
     ) -> None:
         self._config = config
@@ -74,8 +76,10 @@ class Operations:
         self._intake = intake
         self._identity = identity
         self._deliveries = deliveries
+        self._governance = governance
         self._rates = Rates()
-        self.profiles = Profiles(store, lambda: identity.resolver, key=key)
+        vault = governance.vault
+        self.profiles = Profiles(store, lambda: identity.resolver, key=key, vault=vault)
         self.history = History(store, logs["events"], self.profiles)
         self.why = Why(logs["events"], logs["changes"], self.profiles, self._became)
         for name, log in logs.items():
@@ -110,6 +114,8 @@ class Operations:
             "destinations": destinations,
             "rates_per_s": self._rates.per_s(totals, trio.current_time()),
             "store_bytes": self._store.size_bytes(),
+            "keys": self._governance.vault.statistics(),
+            "audit": self._governance.checkpoints.status(),
             "time": isoformat(self._environment.clock.now_us()),
         }
 
@@ -120,7 +126,8 @@ class Operations:
 
     def rejected_events(self, after: str | None, limit: int) -> Listing:
         """Events that were refused, newest first."""
-        rows = list_rejected(self._store, limit=limit, before=after)
+        vault = self._governance.vault
+        rows = list_rejected(self._store, limit=limit, before=after, vault=vault)
         return Listing([_rejected(row) for row in rows], _next(rows, limit))
 
     def dead_letters(self, destination: str | None, after: str | None, limit: int) -> Listing:
@@ -149,12 +156,15 @@ class Operations:
                 limits=self._config.limits,
                 new_id=self._environment.new_id,
                 row_id=rejected_id,
+                stamper=self._governance.stamper,
                 body=None if event is None else msgspec.json.encode(event),
             )
         except KeyError:
             raise NotFound(f"no rejected event {rejected_id!r}") from None
         except Rejection as rejection:
             raise Refused(f"{rejection.code}: {rejection.message}") from rejection
+        if done.suppressed:
+            return {"outcome": "suppressed"}
         return {"outcome": "duplicate" if done.duplicate else "accepted"}
 
     async def redrive(

@@ -18,7 +18,8 @@ from cdp.ingestion.accounts import read_counts
 from cdp.ingestion.rejected import list_rejected
 from cdp.storage.log import Cursors, Log
 from cdp.storage.verify import verify
-from tests.simulation import refold
+from tests.simulation import refold, rights
+from tests.simulation.reading import log_of, vault_of
 
 if TYPE_CHECKING:
     from cdp.storage.log import Entry
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
     from tests.simulation.swarm import OutletOptions
     from tests.simulation.world import World
 
-CONSENT_REASONS = frozenset({"denied", "not_in_stamp", "denied_by_default", "unknown"})
+CONSENT_REASONS = frozenset({"denied", "not_in_stamp", "withdrawn", "no_grant", "granted_later"})
 
 
 def entries_of(world: World, family: str) -> list[Entry]:
     """Every record of a log, as it is on the disk now."""
-    log = Log(world.store, family)
+    log = log_of(world, family)
     return log.read(log.start, log.head + 1)
 
 
 def events_of(world: World) -> dict[int, Event]:
-    """The stored events by their offsets."""
-    return {offset: decode_event(record) for offset, record in entries_of(world, "events")}
+    """The stored events by their offsets, but for those of erased people."""
+    entries = entries_of(world, "events")
+    return {offset: decode_event(record) for offset, record in entries if record}
 
 
 # -- while it runs --------------------------------------------------------------------------------
@@ -55,13 +57,6 @@ def check_answer(world: World, messages: list[Message], answer: Answer) -> None:
     world.check(counted == len(messages), "I9 the answer does not account for every event", body)
 
 
-def may(world: World, outlet: OutletOptions, message: Message, consent: dict[str, bool]) -> bool:
-    """Whether consent holds for an event at an outlet, decided without the daemon's code."""
-    stamp = message.stamp
-    known = consent if stamp is None else stamp
-    return all(known.get(purpose) is True for purpose in outlet.purposes)
-
-
 def check_attempt(world: World, outlet: OutletOptions, sighting: Sighting) -> None:
     """I8, I9: consent holds at this moment; one id a delivery; nothing again that was taken."""
     message = world.messages.get(sighting.message_id or "")
@@ -70,8 +65,8 @@ def check_attempt(world: World, outlet: OutletOptions, sighting: Sighting) -> No
             sighting.message_id is None, "an event that nobody sent was delivered", sighting
         )
         return
-    allowed = may(world, outlet, message, world.consent)
-    world.check(allowed, "I8 an attempt without consent", outlet.name, sighting)
+    why = rights.forbidden(world, outlet, message, world.consent)
+    world.check(why is None, "I8 an attempt without consent", outlet.name, sighting, why)
     known = world.delivery_ids.setdefault((outlet.name, sighting.message_id), sighting.delivery_id)
     world.check(known == sighting.delivery_id, "I9 one delivery under two ids", known, sighting)
     place = (outlet.name, sighting.delivery_id)
@@ -160,6 +155,7 @@ def check_end(world: World) -> None:
     for name in world.outlets:
         ends = _check_ends(world, name, events)
         _check_order(world, name, offsets, ends)
+    rights.check_ledger(world)
     refold.check_identity(world, entries_of(world, "events"), events)
     world.record("end", tuple(offsets), len(world.offences))
 
@@ -192,7 +188,8 @@ def _check_content(world: World, event: Event, body: dict[str, Any]) -> None:
 
 def _check_source_counts(world: World, events: dict[int, Event]) -> None:
     stored = Counter(event.source for event in events.values())
-    rows = [row.event for row in list_rejected(world.store, limit=10**6)]
+    vault = vault_of(world)
+    rows = [row.event for row in list_rejected(world.store, limit=10**6, vault=vault)]
     kept = Counter(row.source for row in rows)
     for source in ("source0", "source1"):
         counts = read_counts(world.store, source)
@@ -236,7 +233,7 @@ def _check_end_is_true(
     elif last.state == "filtered":
         world.check(last.reason in CONSENT_REASONS, "I9 filtered for no reason", *where)
         configured = [dict(world.options.consent_before), dict(world.options.consent_after)]
-        refused = not all(may(world, outlet.options, message, one) for one in configured)
+        refused = rights.justified(world, outlet.options, message, configured)
         world.check(refused, "I9 filtered though consent held", *where)
     elif last.state == "dead":
         spent = last.attempts >= world.options.attempts_max

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from cdp.storage.keyfile import MemoryKeys
 from cdp.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class SimDisk:
         self.full = False
         self.writes = 0
         self._on_crash = on_crash  # ends the process, after so many seconds
+        self.keys = MemoryKeys()
         self.store = MemoryStore(
             sync_latency_s=self._sync_latency_s,
             sync_fault=self._sync_fault,
@@ -43,6 +45,7 @@ class SimDisk:
         """Ends the process that has the disk; returns how many batches were lost with it."""
         unsynced = self.store.unsynced_count
         self.store = self.store.power_cut(self.rng) if power else self.store.killed()
+        self.keys = self.keys.survivor()
         return unsynced if power else 0
 
     def _sync_latency_s(self) -> float:

@@ -30,6 +30,7 @@ from tests.simulation.daemon import Daemon
 from tests.simulation.disk import Crash, SimDisk
 from tests.simulation.network import SimNetwork
 from tests.simulation.outlets import Outlet, Sighting, service_of
+from tests.simulation.reading import vault_of
 from tests.simulation.senders import Answer, Sender
 from tests.simulation.story import EPOCH_US, Message, Story
 from tests.simulation.swarm import Options, OutletOptions, draw, healed
@@ -113,6 +114,7 @@ class World:
             run_in_thread=self._run_in_thread,
             open_store=self._open_store,
             environ=lambda name: None,
+            open_keys=lambda path: self.disk.keys,
         )
 
     async def _run_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -290,7 +292,7 @@ class World:
         if act == "replay":
             self.replayed.add(name)
             return daemon.replay(name, rng.random())
-        rows = list_rejected(self.store, limit=1)
+        rows = list_rejected(self.store, limit=1, vault=vault_of(self))
         return await self._repair(daemon, rows[0]) if rows else "nothing to repair"
 
     async def _repair(self, daemon: Daemon, row: Listed) -> str:
