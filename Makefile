@@ -48,7 +48,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 $(READY): pyproject.toml $(PLUGINS) $(RUST) $(RUST_ENV) | .venv/bin/python
 	$(if $(RUST_ENV),. ./$(RUST_ENV) && )$(PIP) -e '.[dev]'
-	$(PIP) -e plugins/cdp-destination-webhook -e 'plugins/cdp-destination-file[parquet]'
+	$(PIP) -e plugins/cdp-destination-webhook -e plugins/cdp-destination-opendsr \
+		-e 'plugins/cdp-destination-file[parquet]'
 	touch $@
 
 .venv/rust.env: | .venv/bin/python
