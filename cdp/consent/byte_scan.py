@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 NEEDLE_BYTES_MIN: Final = 6  # what is shorter is found anywhere, and says nothing
@@ -92,12 +92,13 @@ def _scan_file(path: Path, pattern: re.Pattern[bytes], overlap: int) -> tuple[in
     return read, count
 
 
-def _base64_forms(raw: bytes) -> Iterable[bytes]:
+def _base64_forms(raw: bytes) -> set[bytes]:
     """What of the base64 of a longer text is the same wherever in it these bytes stand."""
+    forms: set[bytes] = set()
     for shift in range(3):
         whole = b64encode(bytes(shift) + raw)
         start = (0, 2, 3)[shift]
         end = len(whole) - (0, 3, 2)[(shift + len(raw)) % 3]  # where the bytes after mix in
         form = whole[start:end].rstrip(b"=")
-        yield form
-        yield form.translate(bytes.maketrans(b"+/", b"-_"))
+        forms |= {form, form.translate(bytes.maketrans(b"+/", b"-_"))}
+    return forms

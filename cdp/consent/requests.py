@@ -7,6 +7,7 @@ request says is no personal data.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -157,12 +158,18 @@ class RequestBook:
         self._open_max = open_max
         # Called after a batch that was not written, so that memory is as the store again.
         self.on_unwritten: list[Callable[[], None]] = [vault.forget_unwritten]
-        self.open: set[bytes] = set()
+        self.open: dict[bytes, str] = {}  # requests that are not over, and their states
         self.reload()
 
     def reload(self) -> None:
         """Reads which requests are under way."""
-        self.open = {one.id for one in self.all() if one.state not in ENDED or one.key_left}
+        self.open.clear()
+        for one in self.all():
+            self._note(one)
+
+    def waiting_in(self, *states: str) -> list[bytes]:
+        """The requests in these states whose end is not settled, in the order they came."""
+        return sorted(one for one, state in self.open.items() if state in states)
 
     def all(self) -> Iterator[Request]:
         """Every request, oldest first."""
@@ -170,10 +177,6 @@ class RequestBook:
         while rows := self._store.scan(FAMILY, start, limit=LISTED_ROWS):
             yield from (_read(value) for _, value in rows)
             start = rows[-1][0] + b"\x00"
-
-    def under_way(self) -> list[Request]:
-        """Requests that are not over, in the order in which they came."""
-        return [self._stored(request_id) for request_id in sorted(self.open)]
 
     def get(self, request_id: str | bytes) -> Request:
         """One request. Raises RequestUnknown."""
@@ -237,6 +240,7 @@ class RequestBook:
     def put(self, batch: Batch, request: Request) -> None:
         """Puts a changed request into a batch."""
         batch.put(FAMILY, request.id, _encode(request))
+        self._note(request)
 
     def move(self, request: Request, state: str, *, by: str = "") -> None:
         """Gives a request its next state."""
@@ -258,18 +262,30 @@ class RequestBook:
         opened = self._vault.open_row(request.sealed, _context(request.id))
         return _decode_secret(opened) if opened else None
 
-    def write(self, batch: Batch) -> None:
-        """Writes a batch, or makes memory as the store again. Raises StorageError."""
+    @contextmanager
+    def change(self) -> Iterator[Batch]:
+        """A batch that is written at the end of the block, or taken back in memory, too.
+
+        Nothing may be awaited in the block. Raises StorageError.
+        """
+        batch = self._store.batch()
         try:
+            yield batch
             self._store.write(batch)
         except BaseException:
-            self.undo()
+            self._undo()
             raise
 
-    def undo(self) -> None:
-        """Takes back what a batch did in memory that will not be written."""
+    def _undo(self) -> None:
         for undo in self.on_unwritten:
             undo()
+        self.reload()
+
+    def _note(self, request: Request) -> None:
+        if request.state in ENDED and not request.key_left:
+            self.open.pop(request.id, None)
+        else:
+            self.open[request.id] = request.state
 
     def _stored(self, key: bytes) -> Request:
         row = self._store.get(FAMILY, key)

@@ -36,6 +36,7 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     nodes: tuple[str, ...]
     slots: tuple[int, ...]
     suppress: bool
+    erase: bool  # False: only suppressed
     previous: str
 
     def node_keys(self) -> list[bytes]:
@@ -155,13 +156,19 @@ class Tombstones:
         return self._lines[-1].seq if self._lines else 0
 
     async def append(
-        self, request: str, nodes: Sequence[bytes], slots: Sequence[int], *, suppress: bool
+        self,
+        request: str,
+        nodes: Sequence[bytes],
+        slots: Sequence[int],
+        *,
+        suppress: bool,
+        erase: bool = True,
     ) -> int:
         """Writes an erasure down, durably, unless it stands there already; its number."""
-        for line in reversed(self._lines):
-            known = set(line.nodes).issuperset(node.hex() for node in nodes)
-            if line.request == request and known and set(line.slots).issuperset(slots):
-                return line.seq
+        for one in reversed(self._lines):
+            known = set(one.nodes).issuperset(node.hex() for node in nodes)
+            if one.request == request and known and set(one.slots).issuperset(slots):
+                return one.seq
         tombstone = Tombstone(
             seq=self.last_seq + 1,
             at_us=self._clock.now_us(),
@@ -169,6 +176,7 @@ class Tombstones:
             nodes=tuple(sorted(node.hex() for node in nodes)),
             slots=tuple(sorted(slots)),
             suppress=suppress,
+            erase=erase,
             previous=self._previous,
         )
         line = _encode(tombstone) + b"\n"
@@ -232,6 +240,5 @@ def note_applied(store: Store, batch: Batch, seq: int) -> None:
 
 def _whole_lines(content: bytes) -> Iterator[bytes]:
     """Lines with their ends. What follows the last end was cut off while it was written."""
-    for line in content.splitlines(keepends=True):
-        if line.endswith(b"\n"):
-            yield line
+    for line in content.split(b"\n")[:-1]:
+        yield line + b"\n"

@@ -257,7 +257,9 @@ class Backlog:
         for owed, reason in self._dead:
             ledger.died(batch, owed, reason, now_us)
         for owed in self._postponed:
-            if owed.stored:  # what has no row yet gets it where the cursor passes it
+            # What has no row yet gets it where the cursor passes it; what was refused since then,
+            # at a second try in the same turn, has ended and must not get its row back.
+            if self.stored.get(owed.offset) is owed:
                 ledger.waits(batch, owed)
         self._advance(self.live, batch)
         if self.replay is not None:

@@ -70,6 +70,28 @@ async def test_a_withdrawal_calls_an_attempt_back_and_spares_who_flew_along(auto
     assert [one.attempt for one in world.service.attempts[1]] == [1]
 
 
+async def test_what_is_called_back_and_refused_in_one_turn_leaves_no_row(autojump_clock, world):
+    tries = []
+
+    async def busy_then_hang(batch):
+        tries.append(len(batch))
+        if len(tries) == 2:
+            await trio.sleep(20)
+        return [Retry("busy")] * len(batch)
+
+    world.service.answer = busy_then_hang
+    world.append(profiles=[1])
+    async with world.running() as deliveries:
+        while len(tries) < 2:
+            await trio.sleep(0.1)
+        assert world.rows("pending") == 1  # the first failure gave it a row
+        world.standings.of[ONE] = WITHDRAWN
+        assert deliveries.recall({ONE})
+        await trio.sleep(5)
+        assert (world.rows("pending"), world.books().live.pending) == (0, 0)
+    assert world.books().live.filtered == {"withdrawn": 1}
+
+
 async def test_a_recall_of_others_disturbs_nobody(autojump_clock, world):
     async def slow(batch):
         await trio.sleep(2)
