@@ -46,6 +46,7 @@ ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
         "unsuppressed": "identifiers may be heard of again",
         "request_received": "a person asked for what is their right",
         "request_held": "a request waits for a reason that was given",
+        "request_released": "a request need not wait any more",
         "request_verified": "the person was found to be who they say",
         "request_approved": "a request may run",
         "request_denied": "a request will not run",

@@ -1,0 +1,111 @@
+"""Erases again in a store that was restored from before an erasure.
+
+The erasure ledger tells whom. It runs at every start before anything is let in; mostly there is
+nothing to do. What is in the restored store of a person lies under keys that the key file has lost
+already, unless that was restored, too; rows, files and memory are cleared as in the first erasure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from cdp.consent.erasure_steps import NODES_IN_BATCH
+from cdp.consent.suppression import FOR_GOOD
+from cdp.consent.tombstones import applied_seq, note_applied
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cdp.consent.erasure_steps import LocalSteps
+    from cdp.consent.tombstones import Tombstone
+
+ACTOR: Final = "start"
+HOLDER: Final = b"reapply"
+SLOT_NUMBER_BYTES: Final = 8
+SCANNED_ROWS: Final = 5_000
+
+
+async def reapply(steps: LocalSteps) -> int:
+    """Applies the erasures that the store does not know of; how many those were.
+
+    Identity must be running, or this waits for it. Safe to repeat after a kill.
+
+    Raises:
+        StoreDamaged: the ledger is shorter than what the store has applied.
+    """
+    house = steps.house
+    pending = house.tombstones.pending(applied_seq(house.store))
+    if not pending:
+        return 0
+    for one in pending:  # all of them first: nobody may come in meanwhile
+        _suppress(steps, one)
+    await house.store.sync()
+    await steps.ready()
+    for one in pending:
+        await _erase_again(steps, one)
+    return len(pending)
+
+
+def _suppress(steps: LocalSteps, one: Tombstone) -> None:
+    house, nodes = steps.house, one.node_keys()
+    holder = FOR_GOOD if one.suppress else HOLDER
+    with steps.book.change() as batch:
+        house.suppression.add(batch, nodes, reason="erasure", now_us=one.at_us, holder=holder)
+    house.ledger.suppressed(nodes)
+
+
+async def _erase_again(steps: LocalSteps, one: Tombstone) -> None:
+    house, nodes = steps.house, one.node_keys()
+    if one.erase:
+        await _shred_and_purge(steps, nodes, one.slots)
+    with steps.book.change() as batch:
+        if not one.suppress:
+            house.suppression.release(batch, nodes, HOLDER)
+        note_applied(house.store, batch, one.seq)
+        house.audit.add(
+            batch,
+            actor=ACTOR,
+            action="erasure_reapplied",
+            object=bytes.fromhex(one.request),
+            details={"tombstone": one.seq, "identifiers": len(nodes), "keys": len(one.slots)},
+        )
+    if not one.suppress:
+        house.ledger.suppressed(nodes)
+    await house.store.sync()
+
+
+async def _shred_and_purge(steps: LocalSteps, nodes: list[bytes], listed: Collection[int]) -> None:
+    identifiers = list(await steps.holders.identifiers_of(nodes))
+    await steps.forget_messages(nodes)
+    await steps.destroy(await steps.slots(nodes))
+    # A key that this store does not know is nobody's, unless its number was given to others after
+    # the key file, too, had been restored.
+    orphans = await steps.live(sorted(listed))
+    if orphans:
+        await steps.destroy(sorted(set(orphans) - await _owned(steps, set(orphans), set(nodes))))
+    await steps.delete_held(nodes, identifiers)
+    for first in range(0, len(nodes), NODES_IN_BATCH):
+        with steps.book.change() as batch:
+            steps.delete_rows(batch, nodes[first : first + NODES_IN_BATCH])
+
+
+async def _owned(steps: LocalSteps, slots: set[int], nodes: set[bytes]) -> set[int]:
+    """Which of these keys are others'. Reads all keys' rows, so it is asked seldom."""
+    found: set[int] = set()
+    start = b""
+    while rows := steps.house.store.scan("subjects", start, limit=SCANNED_ROWS):
+        for subject, value in rows:
+            if subject not in nodes:
+                found |= slots.intersection(_slots_in(value))
+        start = rows[-1][0] + b"\x00"
+        await trio.lowlevel.checkpoint()
+    return found
+
+
+def _slots_in(row: bytes) -> list[int]:
+    return [
+        int.from_bytes(row[start : start + SLOT_NUMBER_BYTES], "big")
+        for start in range(0, len(row), SLOT_NUMBER_BYTES)
+    ]
