@@ -26,6 +26,7 @@ from cdp.consent.rules import Rules
 from cdp.consent.start_record import record_start
 from cdp.consent.suppression import Suppression
 from cdp.consent.texts import PolicyTexts
+from cdp.domain.naming import named_in_event
 from cdp.identity.people import People
 from cdp.ingestion.plan import open_plan
 from cdp.ingestion.stamp import Stamper
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from cdp.config import Config
     from cdp.delivery.flights import Recalled
     from cdp.domain.consent import Standing
+    from cdp.domain.event import Event
     from cdp.environment import Environment
     from cdp.storage.store import Store
     from cdp.telemetry import Journal, Metrics
@@ -47,14 +49,21 @@ if TYPE_CHECKING:
 class Standings:
     """Where people stand, as delivery asks."""
 
-    def __init__(self, ledger: ConsentLedger, people: People) -> None:
+    def __init__(self, ledger: ConsentLedger, people: People, namer: Namer) -> None:
         self.standing: Callable[[bytes], Standing] = ledger.standing
+        self._ledger = ledger
         self._people = people
+        self._namer = namer
 
     @property
     def ready(self) -> bool:
         """Whether it is known who is who."""
         return self._people.ready
+
+    def standing_of_device(self, event: Event) -> Standing:
+        """Where an event's own identifiers stand, where it belongs to nobody who is known."""
+        (nodes,) = self._namer.nodes([named_in_event(event)])
+        return self._ledger.standing_of(nodes)
 
 
 class Governance:
@@ -97,7 +106,7 @@ class Governance:
             suppressed=self.suppression.nodes,
             cache_max=config.limits.standing_cache_max,
         )
-        self.standings = Standings(self.ledger, self.people)
+        self.standings = Standings(self.ledger, self.people, self.namer)
         self.texts = PolicyTexts(store, config.consent.policies, now_us=clock.now_us())
         self.plan = open_plan(config.tracking_plan, metrics)
         self.stamper = Stamper.from_config(

@@ -24,7 +24,7 @@ from cdp.delivery.destination import (
     ErasureUnsupported,
     Rejected,
 )
-from cdp.delivery.flights import Flights
+from cdp.delivery.flights import Flight, Flights, carries
 from cdp.delivery.http import open_client
 from cdp.delivery.jobs import Jobs
 from cdp.delivery.join import EventJoin
@@ -34,6 +34,7 @@ from cdp.delivery.recipients import Recipients
 from cdp.delivery.schedule import Circuit, TokenBucket, backoff_s, wait_s
 from cdp.domain.change import RESOLVED
 from cdp.domain.event import wire_form
+from cdp.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -65,8 +66,13 @@ class Delivering:
         self._tick_ended = trio.Event()
         self._gate = outlet.gate()
         self._wake = trio.Event()
+        self._turned = trio.Event()  # set when a turn of the loop has committed, or was the last
+        self._loops = False
+        self._over = False
+        self._broken: StorageError | None = None
         self._caught_up = trio.Event()
         self._ticking = False
+        self._forgetting = 0  # calls about erasures under way
         self._launched_s = -math.inf
         now_s = trio.current_time()
         self._rate = TokenBucket(self._type.rate_per_s_max, now_s=now_s)
@@ -111,6 +117,8 @@ class Delivering:
                 await self._loop(destination, stopping)
         finally:
             self._destination = None
+            self._over = True
+            self._turned.set()
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
                 await self._close(destination)
@@ -143,7 +151,10 @@ class Delivering:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._wake_on, stopping)
             nursery.start_soon(self._watch_log)
+            self._loops = True
             while True:
+                if self._broken is not None:
+                    raise self._broken
                 self._collect()
                 if self.backlog.gave_up:
                     await self._settle_deaths()
@@ -155,6 +166,8 @@ class Delivering:
                     more = more or self.backlog.made_room
                 if self.backlog.dirty:
                     self.backlog.commit(self._clock.now_us())
+                self._turned.set()
+                self._turned = trio.Event()
                 if stopping.is_set() and not self.in_flight and not self._finished:
                     break
                 await self._rest(more, stopping)
@@ -216,7 +229,8 @@ class Delivering:
             self.in_flight += 1
             self._launched_s = now_s
             deliveries = self._deliveries(batch)
-            nursery.start_soon(self._fly, destination, batch, deliveries)
+            flight = self.flights.start(batch)
+            nursery.start_soon(self._fly, destination, flight, deliveries)
 
     def _may_launch(self, now_s: float) -> bool:
         return (
@@ -271,18 +285,19 @@ class Delivering:
         )
 
     async def _fly(
-        self, destination: Destination[Any], batch: list[Owed], deliveries: Sequence[Delivery]
+        self, destination: Destination[Any], flight: Flight, deliveries: Sequence[Delivery]
     ) -> None:
         started_s = trio.current_time()
         timeout_s = self._limits.deliver_timeout_s
-        result = await self.flights.fly(destination, batch, deliveries, timeout_s)
+        result = await self.flights.fly(flight, destination, deliveries, timeout_s)
         self._outlet.telemetry.attempt_time.observe(trio.current_time() - started_s)
-        self._finished.append((batch, result))
+        self._finished.append((flight.batch, result))
         self.wake()
 
     def _tick(self, nursery: trio.Nursery, destination: Destination[Any]) -> None:
         now_s = trio.current_time()
-        if now_s >= self._next_tick_s and not self.in_flight and not self._ticking:
+        busy = self.in_flight or self._ticking or self._forgetting
+        if now_s >= self._next_tick_s and not busy:
             self._next_tick_s = now_s + self._type.tick_s
             self._ticking = True
             nursery.start_soon(self._call_tick, destination)
@@ -300,6 +315,46 @@ class Delivering:
 
     # -- forgetting -----------------------------------------------------------------------------
 
+    async def purge(self, nodes: Collection[bytes]) -> tuple[int, bool]:
+        """Ends what these people are owed: how many, and whether all of it before this run ended.
+
+        Nothing about them may pass the gate any more.
+        """
+        self.flights.recall(nodes)
+        count, after = 0, -1
+        while not self._over:
+            while self._holds_landing(nodes) and not self._over:
+                self.wake()
+                await self._turned.wait()
+            if self._over:
+                break
+            ended = self.backlog.end_unfinished(nodes)
+            dead, last = self.backlog.end_dead(nodes, after)
+            count += ended + dead
+            await self._commit_soon()
+            if last is None:
+                return count, True
+            after = last
+        return count, False
+
+    def _holds_landing(self, nodes: Collection[bytes]) -> bool:
+        """Whether something about these people flies, or has landed and was not looked at."""
+        landed = (owed for batch, _ in self._finished for owed in batch)
+        return self.flights.carry(nodes) or any(carries(owed, nodes) for owed in landed)
+
+    async def _commit_soon(self) -> None:
+        """Has the loop commit; before it runs nobody else has the backlog, so it is done here."""
+        if self._loops:
+            self.wake()
+            await self._turned.wait()
+            return
+        try:
+            self.backlog.commit(self._clock.now_us())
+        except StorageError as error:
+            self._broken = error  # what is in memory is ahead of the store: start anew
+            raise
+        await trio.lowlevel.checkpoint()
+
     async def ask_to_forget(
         self,
         nodes: Collection[bytes],
@@ -311,12 +366,18 @@ class Delivering:
             await self._tick_ended.wait()
         if self._destination is None:
             return ErasureRetry("not_running")
+        self._forgetting += 1
         try:
             with trio.fail_after(self._limits.deliver_timeout_s):
                 outcome = await ask(self._destination)
+        except trio.TooSlowError:
+            return ErasureRetry("timeout")
         except Exception as error:
             self._note("destination_erase_failed", error)
             return ErasureRetry(f"exception:{type(error).__name__}")
+        finally:
+            self._forgetting -= 1
+            self.wake()
         if isinstance(outcome, (Erased, ErasureAccepted, ErasureRetry, ErasureUnsupported)):
             return outcome
         self._note("destination_broke_contract", "erase answered no outcome of an erasure")
@@ -436,7 +497,8 @@ class Delivering:
         now_s = trio.current_time()
         if self._ticking or (self.in_flight and now_s >= self._next_tick_s):
             return math.inf  # the tick, or what it waits for, wakes us
-        until_s = self._next_tick_s
+        # A tick that has to wait for an erasure is woken by its end.
+        until_s = math.inf if self._forgetting else self._next_tick_s
         if not self._gate.ready:
             return min(until_s, now_s + NOT_READY_S)
         if self._outlet.paused or self.in_flight >= self._type.concurrency_max:

@@ -11,23 +11,28 @@ taken from the log. The actor decides when to take, plan and commit; nothing her
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING, Final
 
+from cdp.delivery.flights import carries
 from cdp.delivery.ledger import Ledger
 from cdp.delivery.owed import (
+    FLYING,
     DeadLetter,
     Owed,
     decode_dead,
     end_of,
+    offset_of,
     owed_from_dead,
     owed_from_row,
     prefix_of,
     row_key,
 )
+from cdp.delivery.purging import ERASED, ROWS_STEP, dead_of
 from cdp.domain.change import RESOLVED, decode_activation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from cdp.delivery.gate import Gate
     from cdp.delivery.join import EventJoin
@@ -99,6 +104,7 @@ class Backlog:
         self._delivered: list[Owed] = []
         self._dead: list[tuple[Owed, str]] = []
         self._postponed: list[Owed] = []
+        self._exhumed: dict[int, Owed] = {}  # dead letters that end with the next commit
 
     def load(self, now_us: int, now_s: float) -> None:
         """Takes up the rows of what waited when the last run ended."""
@@ -136,7 +142,7 @@ class Backlog:
     @property
     def dirty(self) -> bool:
         """Whether a commit would say anything."""
-        if self._delivered or self._postponed or self._filtered or self._dead:
+        if self._delivered or self._postponed or self._filtered or self._dead or self._exhumed:
             return True
         feeds = (self.live,) if self.replay is None else (self.live, self.replay)
         return any(feed.next_cursor() > feed.cursor for feed in feeds)
@@ -227,6 +233,41 @@ class Backlog:
         """The whole batch has come back."""
         self.lanes.settle(batch)
 
+    def end_unfinished(self, nodes: Collection[bytes]) -> int:
+        """Ends what these people are owed and is not given up; how many. None of it may fly."""
+        ended = [owed for owed in self._unfinished() if carries(owed, nodes)]
+        assert all(owed.place != FLYING for owed in ended), "wait until they have landed"
+        self.lanes.drop(ended)
+        for owed in ended:
+            if owed.stored:
+                del self.stored[owed.offset]
+                self._filtered.append((owed, ERASED))
+            else:
+                # As if the gate had refused it: it ends when the cursor passes it.
+                feed = self._feed_of(owed)
+                del feed.ahead[owed.offset]
+                insort(feed.passed, (owed, ERASED), key=_offset_of_passed)
+        self._join.forget()
+        return len(ended)
+
+    def end_dead(self, nodes: Collection[bytes], after: int) -> tuple[int, int | None]:
+        """Ends dead letters of these people: how many, and the last one looked at; None: of all."""
+        start = row_key(self.name, after + 1)
+        rows = self._store.scan("dead", start, end_of(self.name), limit=ROWS_STEP)
+        ended = dead_of(rows, nodes)
+        self._exhumed.update((owed.offset, owed) for owed in ended)
+        return len(ended), (offset_of(rows[-1][0]) if rows else None)
+
+    def is_ending(self, offset: int) -> bool:
+        """Whether the next commit ends this dead letter."""
+        return offset in self._exhumed
+
+    def _unfinished(self) -> Iterator[Owed]:
+        yield from self.stored.values()
+        yield from self.live.ahead.values()
+        if self.replay is not None:
+            yield from self.replay.ahead.values()
+
     def _leave(self, owed: Owed) -> None:
         self.lanes.finish(owed)
         if owed.stored:
@@ -256,6 +297,8 @@ class Backlog:
             ledger.filtered(batch, owed, reason)
         for owed, reason in self._dead:
             ledger.died(batch, owed, reason, now_us)
+        for owed in self._exhumed.values():
+            ledger.buried(batch, owed, ERASED)
         for owed in self._postponed:
             # What has no row yet gets it where the cursor passes it; what was refused since then,
             # at a second try in the same turn, has ended and must not get its row back.
@@ -272,6 +315,7 @@ class Backlog:
         self._filtered.clear()
         self._dead.clear()
         self._postponed.clear()
+        self._exhumed.clear()
 
     def _advance(self, feed: Feed, batch: Batch) -> None:
         for owed in self._below(feed, feed.must_reach):
@@ -321,6 +365,10 @@ class Backlog:
         start = row_key(self.name, offset)
         rows = self._store.scan("dead", start, end_of(self.name), limit=limit)
         return [(int.from_bytes(key[-8:], "big"), decode_dead(value)) for key, value in rows]
+
+
+def _offset_of_passed(passed: tuple[Owed, str]) -> int:
+    return passed[0].offset
 
 
 def reader_of(destination: str) -> str:

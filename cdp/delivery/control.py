@@ -24,6 +24,7 @@ from cdp.delivery.owed import (
     prefix_of,
     row_key,
 )
+from cdp.delivery.purging import purge_stored, stored_names
 from cdp.delivery.setup import Outlet, paused_key
 from cdp.domain.change import decode_activation
 from cdp.domain.event import decode_event
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 BOOKED: Final = ("offered", "delivered", "filtered", "pending", "dead")  # what metrics show
 SCAN_STEP: Final = 512  # rows between two breaths of the event loop
-REDRIVE_LOOK_S: Final = 0.05  # between two looks whether another redrive has ended
 
 State = Literal["starting", "running", "paused", "circuit_open", "circuit_half_open", "stopped"]
 
@@ -241,22 +241,17 @@ class Deliveries:
         return found
 
     async def purge(self, nodes: Collection[bytes]) -> int:
-        """Lets the dead letters of these people meet the gate again, which ends them; how many.
+        """Ends what these people are owed anywhere as filtered; how many deliveries that were.
 
-        To be called once nothing about them passes the gate any more. What waits for a retry
-        meets the gate by itself.
+        To be called once nothing about them passes the gate any more. Destinations that do not
+        run, or are no longer configured, are purged too.
         """
-        count = 0
-        for name in self.names:
-            offsets = set()
-            for seen, (offset, letter) in enumerate(self._letters(name, 0), 1):
-                if letter.profile_id in nodes or letter.other_profile_id in nodes:
-                    offsets.add(offset)
-                if seen % SCAN_STEP == 0:
-                    await trio.lowlevel.checkpoint()
-            if offsets and name in self._running:
-                await self._no_redrive_under_way(name)
-                count += await self.redrive(name, DeadLetterFilter(offsets=frozenset(offsets)))
+        meant, count = frozenset(nodes), 0
+        for name in self._owing():
+            finished = False
+            while not finished:
+                ended, finished = await self._purge(name, meant)
+                count += ended
         return count
 
     async def erase(self, name: str, nodes: Collection[bytes], erasure: Erasure) -> ErasureOutcome:
@@ -293,10 +288,24 @@ class Deliveries:
             return ErasureRetry("not_configured" if name not in self._outlets else "not_running")
         return await delivering.ask_to_forget(nodes, ask)
 
-    async def _no_redrive_under_way(self, name: str) -> None:
-        # Not an event: the redrive of a run that crashed goes on in the next one.
-        while name in self._running and self._running[name].jobs.redrive is not None:  # noqa: ASYNC110
-            await trio.sleep(REDRIVE_LOOK_S)
+    def _owing(self) -> list[str]:
+        """Every destination that may owe something: those that run, and those that left rows."""
+        stores = {id(outlet.store): outlet.store for outlet in self._outlets.values()}
+        left = (name for store in stores.values() for name in stored_names(store))
+        return sorted({*self._running, *left})
+
+    async def _purge(self, name: str, nodes: frozenset[bytes]) -> tuple[int, bool]:
+        running = self._running.get(name)
+        if running is not None:
+            return await running.purge(nodes)
+        outlet = self._outlets.get(name) or next(iter(self._outlets.values()))
+        return await purge_stored(
+            outlet.store,
+            name,
+            nodes,
+            now_us=outlet.environment.clock.now_us(),
+            is_running=lambda: name in self._running,
+        )
 
     def _outlet(self, name: str) -> Outlet:
         outlet = self._outlets.get(name)

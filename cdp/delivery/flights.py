@@ -29,48 +29,66 @@ class Recalled(NamedTuple):
     event_offsets: Sequence[int]
 
 
+class Flight:
+    """One attempt of one batch, from the moment that it was decided."""
+
+    __slots__ = ("batch", "scope")
+
+    def __init__(self, batch: list[Owed]) -> None:
+        self.batch = batch
+        self.scope = trio.CancelScope()
+
+
 class Flights:
-    """What flies now. One flight is one attempt of one batch."""
+    """What flies now."""
 
     def __init__(self) -> None:
-        self._flying: dict[int, tuple[list[Owed], trio.CancelScope]] = {}
+        self._flying: set[Flight] = set()
         self._landed = trio.Event()
-        self._number = 0
+
+    def start(self, batch: list[Owed]) -> Flight:
+        """Registers an attempt that is about to be made, so that it can be called back."""
+        flight = Flight(batch)
+        self._flying.add(flight)
+        return flight
 
     async def fly(
         self,
+        flight: Flight,
         destination: Destination[Any],
-        batch: list[Owed],
         deliveries: Sequence[Delivery],
         timeout_s: float,
     ) -> Attempt:
         """Makes an attempt. One that was called back has the cause `recalled`."""
-        self._number += 1
-        number = self._number
         result = recalled(deliveries)
-        with trio.CancelScope() as scope:
-            self._flying[number] = (batch, scope)
-            try:
-                result = await attempt(destination, deliveries, timeout_s)
-            finally:
-                del self._flying[number]
-                landed, self._landed = self._landed, trio.Event()
-                landed.set()
+        try:
+            # A destination runs up to its first wait even in a scope that is cancelled.
+            if not flight.scope.cancel_called:
+                with flight.scope:
+                    result = await attempt(destination, deliveries, timeout_s)
+        finally:
+            self._flying.remove(flight)
+            landed, self._landed = self._landed, trio.Event()
+            landed.set()
         return result
 
     def recall(self, nodes: Collection[bytes]) -> list[int]:
         """Calls back every attempt that carries one of these; the offsets of their events."""
         offsets: list[int] = []
-        for batch, scope in self._flying.values():
-            carried = [owed.cause_offset for owed in batch if carries(owed, nodes)]
+        for flight in self._flying:
+            carried = [owed.cause_offset for owed in flight.batch if carries(owed, nodes)]
             if carried:
-                scope.cancel()
+                flight.scope.cancel()
                 offsets += carried
         return offsets
 
+    def carry(self, nodes: Collection[bytes]) -> bool:
+        """Whether anything about these people is under way."""
+        return any(carries(owed, nodes) for one in self._flying for owed in one.batch)
+
     async def landed(self, nodes: Collection[bytes]) -> None:
         """Returns when nothing about these people is under way."""
-        while any(carries(o, nodes) for batch, _ in self._flying.values() for o in batch):
+        while self.carry(nodes):
             await self._landed.wait()
 
 

@@ -13,11 +13,12 @@ from cdp.delivery.owed import KINDS
 from cdp.domain.change import RESOLVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from cdp.consent.rules import Use
     from cdp.delivery.owed import Owed
     from cdp.domain.consent import Standing
+    from cdp.domain.event import Event
 
 # Every reason for which a delivery is filtered, and what it says to a person.
 REASONS: Final[dict[str, str]] = {
@@ -40,6 +41,10 @@ class Standings(Protocol):
         ...
 
     def standing(self, profile_id: bytes) -> Standing: ...
+
+    def standing_of_device(self, event: Event) -> Standing:
+        """Where the identifiers of an event stand that is nobody's: a shared device, above all."""
+        ...
 
 
 class Gate:
@@ -75,15 +80,22 @@ class Gate:
             return "not_selected"
         # Looked up in its module each time: it is the one place to put a stricter policy.
         now_us = self._now_us()
-        people = [owed.profile_id]
-        if owed.other_profile_id:
-            people.append(owed.other_profile_id)
-        for person in people:
-            standing = self._standings.standing(person)
+        for standing in self._standings_for(owed, event):
             decision = policy.may(self._use, event.stamp, standing, now_us)
             if not decision.allowed:
                 return decision.reason
         return None
+
+    def _standings_for(self, owed: Owed, event: Event) -> Iterator[Standing]:
+        """Of everybody whom this is about; of the device where that is nobody who is known."""
+        standings = self._standings
+        yield (
+            standings.standing(owed.profile_id)
+            if owed.profile_id
+            else standings.standing_of_device(event)
+        )
+        if owed.other_profile_id:
+            yield standings.standing(owed.other_profile_id)
 
     @property
     def ready(self) -> bool:

@@ -136,7 +136,11 @@ class Jobs:
         if limit <= 0:
             return
         rows = self._backlog.dead_from(job.next_offset, limit)
-        meant = [(offset, letter) for offset, letter in rows if job.which.matches(offset, letter)]
+        meant = [
+            (offset, letter)
+            for offset, letter in rows
+            if job.which.matches(offset, letter) and not self._backlog.is_ending(offset)
+        ]
         after = rows[-1][0] + 1 if rows else 0
         last = len(rows) < limit or after > max(job.which.offsets or (after,))
         left = None if last else RedriveJob(job.which, after, job.moved + len(meant))

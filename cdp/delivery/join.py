@@ -34,6 +34,11 @@ class EventJoin:
                 one.event = decode_event(record)
                 one.size = len(record)
 
+    def forget(self) -> None:
+        """Drops what was read ahead: after keys were destroyed it must be read again."""
+        self._records = {}
+        self._first = self._end = 0
+
     def _record(self, offset: int) -> bytes | None:
         if not self._first <= offset < self._end:
             self._read(offset)

@@ -11,10 +11,10 @@ Nothing here is stored, waits, or knows what a delivery contains.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from cdp.delivery.owed import BEHIND, FLYING, FRESH, READY
+from cdp.delivery.owed import BEHIND, ENDED, FLYING, FRESH, READY
 
 if TYPE_CHECKING:
     from cdp.delivery.owed import Owed
@@ -109,6 +109,16 @@ class Lanes:
             lane.claimed -= 1
         owed.place = BEHIND
         owed.event = None
+
+    def drop(self, ended: list[Owed]) -> None:
+        """These are done without another attempt. None of them may fly."""
+        for owed in ended:
+            self.finish(owed)
+            owed.place = ENDED
+        self._fresh = deque(owed for owed in self._fresh if owed.place != ENDED)
+        self._ready = [entry for entry in self._ready if entry[2].place != ENDED]
+        heapify(self._ready)
+        self.settle(ended)
 
     def settle(self, batch: list[Owed]) -> None:
         """Lets what stood behind this batch go, and forgets the lanes that are empty."""

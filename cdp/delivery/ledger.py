@@ -116,6 +116,15 @@ class Ledger:
         batch.put("pending", key, pending_row(owed))
         self._outcomes.add(owed, REDRIVEN, "", 0)
 
+    def buried(self, batch: Batch, owed: Owed, reason: str) -> None:
+        """A dead letter is not kept any longer: it counts as filtered."""
+        counts = self.counts_of(owed)
+        counts.dead -= 1
+        counts.filtered[reason] = counts.filtered.get(reason, 0) + 1
+        assert counts.dead >= 0, "a dead letter ended that was never counted"
+        batch.delete("dead", row_key(self._name, owed.offset))
+        self._outcomes.add(owed, FILTERED, reason, owed.attempts)
+
     def close(self, batch: Batch, now_us: int) -> None:
         """Adds the counters and what became of each event to the batch."""
         self.books.commits += 1

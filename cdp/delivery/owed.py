@@ -32,6 +32,7 @@ FRESH: Final = 0  # taken from the log, not yet looked at
 BEHIND: Final = 1  # an earlier one of its profile is not finished
 READY: Final = 2  # in the heap of what may go, from its time on
 FLYING: Final = 3  # in a batch that was handed to the destination
+ENDED: Final = 4  # it was ended from outside, and may still stand in a queue
 
 
 class Owed(msgspec.Struct, gc=False, eq=False):

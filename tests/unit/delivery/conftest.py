@@ -48,6 +48,9 @@ class Standings:
     def standing(self, profile_id: bytes) -> Standing:
         return self.of.get(profile_id, self.everybody)
 
+    def standing_of_device(self, event: Event) -> Standing:
+        return self.of.get(b"", self.everybody)
+
 
 class NoSettings(Settings):
     """Nothing to configure."""

@@ -33,6 +33,14 @@ async def test_where_a_person_stands_decides_with_the_stamp(autojump_clock, worl
     assert world.books().live.filtered == {"withdrawn": 1, "suppressed": 1}
 
 
+async def test_what_is_nobodys_follows_the_device_that_it_came_from(autojump_clock, world):
+    world.standings.of[b""] = WITHDRAWN
+    world.append(profiles=[0, 1])
+    await world.run_for(1)
+    assert world.service.names == ["m1"]
+    assert world.books().live.filtered == {"withdrawn": 1}
+
+
 async def test_nothing_is_offered_or_filtered_while_nobody_knows_who_is_who(autojump_clock, world):
     world.standings.ready = False
     world.append(3)
@@ -82,7 +90,7 @@ async def test_what_is_called_back_and_refused_in_one_turn_leaves_no_row(autojum
     world.service.answer = busy_then_hang
     world.append(profiles=[1])
     async with world.running() as deliveries:
-        while len(tries) < 2:
+        while len(tries) < 2:  # noqa: ASYNC110 - nothing tells of an attempt
             await trio.sleep(0.1)
         assert world.rows("pending") == 1  # the first failure gave it a row
         world.standings.of[ONE] = WITHDRAWN
@@ -209,3 +217,76 @@ async def test_a_type_that_says_nothing_has_the_person_deleted_by_hand(autojump_
     async with world.running() as deliveries:
         outcome = await deliveries.erase("out", {ONE}, ERASURE)
     assert isinstance(outcome, ErasureUnsupported)
+
+
+async def test_no_attempt_starts_after_its_recall_even_one_that_was_decided(autojump_clock, world):
+    # The loop decides on the batch and gives way before the attempt: the recall comes in between.
+    world.append(profiles=[1])
+    async with world.running() as deliveries:
+        await trio.sleep(1)
+        world.service.attempts.clear()
+        delivering = deliveries._running["out"]
+        world.append(profiles=[1])
+        launch = delivering._launch
+
+        def launch_and_withdraw(nursery, destination):
+            launch(nursery, destination)
+            if delivering.in_flight:
+                world.standings.of[ONE] = WITHDRAWN
+                deliveries.recall({ONE})
+
+        delivering._launch = launch_and_withdraw
+        await trio.sleep(1)
+    assert world.service.attempts == []
+    assert world.books().live.filtered == {"withdrawn": 1}
+
+
+async def test_a_recall_in_a_half_open_circuit_lets_the_next_probe_go(autojump_clock, world):
+    async def down(batch):
+        if len(world.service.attempts) == 6:
+            await trio.sleep(20)
+        return [Retry("busy")] * len(batch)
+
+    world.service.answer = down
+    world.append(5, profiles=[1, 2, 3, 4, 5])
+    async with world.running() as deliveries:
+        while len(world.service.attempts) < 6:  # noqa: ASYNC110 - nothing tells of an attempt
+            await trio.sleep(0.01)
+        world.standings.of[ONE] = WITHDRAWN
+        deliveries.recall({ONE})
+        world.service.answer = lambda batch: [Delivered()] * len(batch)
+        await trio.sleep(1_000)
+    counts = world.books().live
+    assert (counts.delivered, counts.filtered) == (4, {"withdrawn": 1})
+
+
+async def test_no_tick_runs_beside_an_erasure(autojump_clock, make_world):
+    erasing, ticks = [], []
+
+    async def tick(self):
+        assert not erasing
+        ticks.append(trio.current_time())
+        await trio.sleep(0.4)
+
+    async def erase(self, erasure):
+        erasing.append(1)
+        await trio.sleep(5)
+        erasing.pop()
+        return Erased()
+
+    world = make_world(batch_max=10, tick_s=1.0, tick=tick, erase=erase)
+    async with world.running() as deliveries:
+        await trio.sleep(1.2)  # a tick is under way
+        assert await deliveries.erase("out", {ONE}, ERASURE) == Erased()
+        before = len(ticks)
+        await trio.sleep(3)
+        assert len(ticks) > before
+
+
+async def test_an_erasure_that_takes_too_long_is_asked_again(autojump_clock, make_world):
+    async def erase(self, erasure):
+        await trio.sleep_forever()
+
+    world = make_world(batch_max=10, erase=erase)
+    async with world.running() as deliveries:
+        assert await deliveries.erase("out", {ONE}, ERASURE) == ErasureRetry("timeout")
