@@ -15,22 +15,32 @@ import msgspec
 import trio
 
 from cdp.delivery.attempt import Attempt, attempt, judged
-from cdp.delivery.destination import Delivered, Rejected, Retry
+from cdp.delivery.destination import (
+    Delivered,
+    Erased,
+    ErasureAccepted,
+    ErasureOutcome,
+    ErasureRetry,
+    ErasureUnsupported,
+    Rejected,
+    Retry,
+)
 from cdp.delivery.http import open_client
 from cdp.delivery.registry import check_type
 from cdp.delivery.setup import build
-from cdp.testing.factories import make_change, make_delivery
+from cdp.testing.factories import make_change, make_delivery, make_erasure
 from cdp.testing.faults import Answer, Drop, Fault, Hang, Refuse, Service
 from cdp.testing.world import FakeNetwork, make_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from cdp.delivery.destination import Delivery, Destination, Settings
+    from cdp.delivery.destination import Delivery, Destination, Erasure, Settings
     from cdp.environment import Network
 
 PUBLIC_ADDRESS: Final = "93.184.215.14"  # what every name resolves to
 RESPONSE_BYTES_MAX: Final = 64 * 2**10
+ERASE_TIMEOUT_S: Final = 30.0  # where the service is well; far more than any test should need
 
 _STRANGE: Final[dict[str, Any]] = {
     "traits": {
@@ -58,9 +68,12 @@ class _Check:
         settings: Settings,
         service: Service,
         timeout_s: float,
+        *,
+        erases: bool | None = None,
     ) -> None:
         self.type = type_
         self.settings = settings
+        self.erases = type_.erases if erases is None else erases
         self.service = service
         self.timeout_s = timeout_s
         self.number = 0  # so that no case repeats another one's delivery ids by accident
@@ -86,6 +99,34 @@ class _Check:
         wrong = [one for one in result.outcomes if not isinstance(one, Delivered)]
         assert not wrong, f"the service was well, and {len(wrong)} got {wrong[0]}"
 
+    async def ask(self, answer: Awaitable[ErasureOutcome]) -> ErasureOutcome:
+        """What it says of an erasure while the service is well."""
+        try:
+            with trio.fail_after(ERASE_TIMEOUT_S):
+                outcome: object = await answer
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise AssertionError("it raised while the service was well") from error
+        return _outcome(outcome)
+
+    async def erase_well(
+        self, destination: Destination[Any], erasure: Erasure
+    ) -> Erased | ErasureAccepted | None:
+        """What it made of an erasure; None where it told how to do it by hand, and may."""
+        outcome = await self.ask(destination.erase(erasure))
+        if not self.erases:
+            assert isinstance(outcome, ErasureUnsupported), (
+                f"it is said not to erase, and answers {outcome}: set `erases` to True"
+            )
+            return None
+        assert not isinstance(outcome, ErasureUnsupported), (
+            "`erases` is True, and it says that it cannot: give settings with which it can, or "
+            "erases=False for a test of those with which it cannot"
+        )
+        assert not isinstance(outcome, ErasureRetry), f"the service was well, and it says {outcome}"
+        return outcome
+
 
 async def check_destination(
     type_: type[Destination[Any]],
@@ -94,20 +135,23 @@ async def check_destination(
     server: Service | None = None,
     partial: Service | None = None,
     timeout_s: float = 0.1,
+    erases: bool | None = None,
 ) -> list[str]:
     """Holds a destination type to its contract; returns the names of the cases it was held to.
 
     `server` is a `Service` whose handler answers as the real service does when it is well; by
     default everything is answered 200 with `{}`. `partial` is one that takes a request with
     several deliveries and refuses some of them: give it where the service answers item by item.
+    `erases` is whether it can erase with these settings, where that is not what its type says.
 
     Raises:
         AssertionError: names the case and what was wrong.
     """
     check_type(type_)
+    assert type_.erases or not erases, "its type says that it does not erase: set `erases` to True"
     held: list[str] = []
     for case in _CASES:
-        check = _Check(type_, settings, server or Service(), timeout_s)
+        check = _Check(type_, settings, server or Service(), timeout_s, erases=erases)
         check.number = len(held) * 100_000
         check.service.heal()
         check.service.requests.clear()
@@ -252,6 +296,68 @@ async def _a_restart(check: _Check) -> None:
         await destination.tick()
 
 
+async def _an_erasure(check: _Check) -> None:
+    number, batch = check.number, check.batch(min(2, check.type.batch_max))
+    async with _opened(check) as destination:
+        await check.deliver_well(destination, batch)
+        await check.erase_well(destination, make_erasure(number))
+        await check.deliver_well(destination, check.batch(1))
+
+
+async def _the_same_erasure_again(check: _Check) -> None:
+    number, batch = check.number, check.batch(1)
+    async with _opened(check) as destination:
+        await check.deliver_well(destination, batch)
+        await check.erase_well(destination, make_erasure(number))
+        await check.erase_well(destination, make_erasure(number))
+    async with _opened(check) as destination:
+        await check.erase_well(destination, make_erasure(number))
+
+
+async def _an_erasure_of_somebody_unknown(check: _Check) -> None:
+    nobody = make_erasure(
+        check.number,
+        profile_ids=("f" * 32,),
+        identifiers=(("user_id", "nobody"), ("email", "nobody@example.com")),
+    )
+    async with _opened(check) as destination:
+        await check.erase_well(destination, nobody)
+
+
+async def _how_far_an_erasure_is(check: _Check) -> None:
+    async with _opened(check) as destination:
+        accepted = await check.erase_well(destination, make_erasure(check.number))
+        if not isinstance(accepted, ErasureAccepted):
+            return
+    async with _opened(check) as destination:  # whatever it needs is in the id
+        outcome = await check.ask(destination.erasure_status(accepted.remote_id))
+        assert isinstance(outcome, (Erased, ErasureAccepted)), (
+            f"it accepted an erasure, and when asked how far it is it says {outcome}"
+        )
+
+
+async def _an_erasure_that_fails_is_not_done(check: _Check) -> None:
+    elsewhere = Answer(302, headers={"location": "http://169.254.169.254/latest/meta-data"})
+    for refusal in (*map(Answer, (400, 401, 403, 422)), elsewhere):
+        outcome = await _erasure_under(check, refusal)
+        assert not isinstance(outcome, (Erased, ErasureAccepted)), (
+            f"answered {refusal.status}, and it says {outcome}"
+        )
+    hosts = {request.url.host for request in check.service.requests}
+    assert "169.254.169.254" not in hosts, "it followed a redirect"
+
+
+async def _an_erasure_that_may_pass_is_asked_again(check: _Check) -> None:
+    later = {"retry-after": "7"}
+    busy = [Answer(status, headers=later) for status in (429, 500, 502, 503, 504)]
+    faults: tuple[Fault, ...] = (*busy, Drop(), Hang())
+    for fault in faults:
+        outcome = await _erasure_under(check, fault)
+        assert outcome is None or isinstance(outcome, ErasureRetry), f"{fault}: it says {outcome}"
+        asked = None if outcome is None else outcome.after_s
+        assert asked is None or asked >= 7, f"Retry-After was 7, and it says after {asked}"
+
+
 async def _a_partial_failure(check: _Check) -> None:
     async with _opened(check) as destination:
         result = await check.deliver(destination, check.batch(min(5, check.type.batch_max)))
@@ -271,6 +377,35 @@ async def _outcomes_under(check: _Check, fault: Fault) -> Sequence[Any]:
         return result.outcomes if check.service.requests else ()
 
 
+async def _erasure_under(check: _Check, fault: Fault) -> ErasureOutcome | None:
+    """What it says of an erasure under a fault, as the host sees it; None without requests."""
+    async with _opened(check) as destination:
+        check.service.always(fault)
+        before = len(check.service.requests)
+        outcome: object = ErasureRetry("timeout")
+        with trio.move_on_after(check.timeout_s):
+            try:
+                outcome = await destination.erase(make_erasure(check.number))
+            except Exception:
+                outcome = ErasureRetry("exception")
+        check.service.heal()
+        asked = len(check.service.requests) > before
+        return _outcome(outcome) if asked else None
+
+
+def _outcome(outcome: object) -> ErasureOutcome:
+    """The outcome, if it is one, and says what the host needs."""
+    assert isinstance(outcome, ErasureOutcome), (
+        "an erasure must be answered by Erased, ErasureAccepted, ErasureUnsupported or "
+        f"ErasureRetry, and not by {type(outcome).__name__}"
+    )
+    if isinstance(outcome, ErasureAccepted):
+        assert outcome.remote_id, "it accepted an erasure without an id to ask about"
+    if isinstance(outcome, ErasureUnsupported):
+        assert outcome.instructions.strip(), "it does not say how to erase by hand"
+    return outcome
+
+
 _CASES: Final[tuple[Callable[[_Check], Awaitable[None]], ...]] = (
     _one_many_and_batch_max,
     _every_kind_that_it_receives,
@@ -286,4 +421,10 @@ _CASES: Final[tuple[Callable[[_Check], Awaitable[None]], ...]] = (
     _a_closed_server,
     _cancellation_half_way,
     _a_restart,
+    _an_erasure,
+    _the_same_erasure_again,
+    _an_erasure_of_somebody_unknown,
+    _how_far_an_erasure_is,
+    _an_erasure_that_fails_is_not_done,
+    _an_erasure_that_may_pass_is_asked_again,
 )

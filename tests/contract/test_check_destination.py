@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import httpx
 import pytest
 import trio
 
-from cdp.delivery import Delivered, Destination, Rejected, Retry, Settings
+from cdp.delivery import (
+    Delivered,
+    Destination,
+    Erased,
+    ErasureAccepted,
+    ErasureRetry,
+    ErasureUnsupported,
+    Rejected,
+    Retry,
+    Settings,
+)
 from cdp.errors import PluginError
 from cdp.testing import Service, check_destination
 
@@ -56,6 +67,12 @@ async def test_a_good_plugin_passes_every_case():
         "a_closed_server",
         "cancellation_half_way",
         "a_restart",
+        "an_erasure",
+        "the_same_erasure_again",
+        "an_erasure_of_somebody_unknown",
+        "how_far_an_erasure_is",
+        "an_erasure_that_fails_is_not_done",
+        "an_erasure_that_may_pass_is_asked_again",
     ]
 
 
@@ -158,6 +175,137 @@ class WantsMerges(Good):
 async def test_a_plugin_that_breaks_the_contract_fails_in_its_case(autojump_clock, broken, case):
     with pytest.raises(AssertionError, match=f"^{case}: "):
         await check_destination(broken, Address())
+
+
+class Forgets(Good):
+    """Erases by one request, and keeps the contract."""
+
+    erases = True
+
+    async def erase(self, erasure):
+        answer = await self.http.delete(f"{self.settings.url}{erasure.erasure_id}")
+        return self.meaning_of_erasure(answer)
+
+    def meaning_of_erasure(self, answer):
+        if answer.is_success:
+            return Erased(f"answered {answer.status_code}")
+        return ErasureRetry(f"answered {answer.status_code}")
+
+
+class ForgetsLater(Forgets):
+    """The service takes an erasure under an id."""
+
+    def meaning_of_erasure(self, answer):
+        return ErasureAccepted("7") if answer.is_success else ErasureRetry("later")
+
+    async def erasure_status(self, remote_id):
+        return Erased() if remote_id == "7" else ErasureRetry("unknown")
+
+
+@pytest.mark.parametrize("type_", [Forgets, ForgetsLater])
+async def test_a_plugin_that_erases_passes_every_case(autojump_clock, type_):
+    assert len(await check_destination(type_, Address())) == 20
+
+
+class SaysThatItForgets(Good):
+    erases = True
+
+
+class ForgetsInSecret(Forgets):
+    erases = False
+
+
+class SaysNothing(Forgets):
+    async def erase(self, erasure):
+        await super().erase(erasure)
+
+
+class DoesNotSayHow(Good):
+    async def erase(self, erasure):
+        return ErasureUnsupported(" ")
+
+
+class AcceptsWithoutAnId(ForgetsLater):
+    def meaning_of_erasure(self, answer):
+        return ErasureAccepted("")
+
+
+class ForgetsOnce(Forgets):
+    seen: ClassVar[set] = set()
+
+    async def erase(self, erasure):
+        if erasure.erasure_id in self.seen and erasure.profile_ids != ("f" * 32,):
+            return ErasureRetry("done already")
+        self.seen.add(erasure.erasure_id)
+        return await super().erase(erasure)
+
+
+class KnowsEverybody(Forgets):
+    async def erase(self, erasure):
+        if "nobody" in dict(erasure.identifiers).values():
+            raise LookupError("no such person")
+        return await super().erase(erasure)
+
+
+class NeverTells(ForgetsLater):
+    erasure_status = Destination.erasure_status
+
+
+class KeepsIdsInMemory(ForgetsLater):
+    accepted = False
+
+    def meaning_of_erasure(self, answer):
+        self.accepted = answer.is_success
+        return super().meaning_of_erasure(answer)
+
+    async def erasure_status(self, remote_id):
+        return Erased() if self.accepted else ErasureRetry("unknown")
+
+
+class BelievesARefusal(Forgets):
+    def meaning_of_erasure(self, answer):
+        return ErasureRetry("later") if answer.status_code >= 500 else Erased()
+
+
+class GivesUp(Forgets):
+    def meaning_of_erasure(self, answer):
+        return Erased() if answer.is_success else ErasureUnsupported("ask the vendor")
+
+
+class CallsBackTooSoon(Forgets):
+    def meaning_of_erasure(self, answer):
+        return Erased() if answer.is_success else ErasureRetry("later", after_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "case"),
+    [
+        (SaysThatItForgets, "an_erasure"),
+        (ForgetsInSecret, "an_erasure"),
+        (SaysNothing, "an_erasure"),
+        (DoesNotSayHow, "an_erasure"),
+        (AcceptsWithoutAnId, "an_erasure"),
+        (ForgetsOnce, "the_same_erasure_again"),
+        (KnowsEverybody, "an_erasure_of_somebody_unknown"),
+        (NeverTells, "how_far_an_erasure_is"),
+        (KeepsIdsInMemory, "how_far_an_erasure_is"),
+        (BelievesARefusal, "an_erasure_that_fails_is_not_done"),
+        (GivesUp, "an_erasure_that_may_pass_is_asked_again"),
+        (CallsBackTooSoon, "an_erasure_that_may_pass_is_asked_again"),
+    ],
+)
+async def test_a_plugin_that_forgets_badly_fails_in_its_case(autojump_clock, broken, case):
+    with pytest.raises(AssertionError, match=f"^{case}: "):
+        await check_destination(broken, Address())
+
+
+async def test_a_plugin_may_need_settings_to_erase_but_not_erase_in_secret(autojump_clock):
+    class Sometimes(Good):
+        erases = True
+
+    assert len(await check_destination(Sometimes, Address(), erases=False)) == 20
+    with pytest.raises(AssertionError, match="set `erases` to True"):
+        await check_destination(Good, Address(), erases=True)
 
 
 class ItemByItem(Good):

@@ -34,7 +34,7 @@ def ids_of(directory):
 async def test_the_contract_holds(autojump_clock, tmp_path, format_):
     settings = FileSettings(directory=tmp_path / "out", format=format_, rotate_bytes=2_000)
     held = await check_destination(File, settings)
-    assert len(held) == 14
+    assert len(held) == 20
 
 
 async def test_a_line_is_what_was_delivered(autojump_clock, tmp_path):

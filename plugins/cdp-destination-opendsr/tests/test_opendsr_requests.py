@@ -118,7 +118,8 @@ async def asked(processor, ask=lambda one: one.erase(ERASURE), **fields):
 
 
 async def test_the_contract_holds(autojump_clock):
-    await check_destination(Opendsr, OpendsrSettings(url=URL))
+    settings = OpendsrSettings(url=URL)
+    assert len(await check_destination(Opendsr, settings, server=Processor().service)) == 20
 
 
 async def test_a_delivery_is_noted_and_nothing_is_sent(autojump_clock):
