@@ -46,6 +46,11 @@ settings = { endpoint = "https://api.example.com/events", api_key = "env:@upper@
 
 `pip install -e '.[dev]'` and `pytest`. The contract is described in the docstrings of
 `cdp.delivery`; `tests/test_contract.py` holds the plugin to it.
+
+## Erasure
+
+@name@ is not asked to forget people yet: each erasure is a task for a person. Write `erase` and set
+`erases`, or say here why the service cannot.
 """
 
 _MODULE: Final = '''\
@@ -61,6 +66,9 @@ from cdp.delivery import (
     Delivered,
     Delivery,
     Destination,
+    Erasure,
+    ErasureOutcome,
+    ErasureUnsupported,
     Outcome,
     Rejected,
     Retry,
@@ -85,6 +93,7 @@ class @class@(Destination[@class@Settings]):
     batch_max = 100
     batch_atomic = True  # the service takes or refuses a request as a whole
     rate_per_s_max = 10.0
+    erases = False  # True as soon as `erase` asks the service itself
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
         """One request for the batch, one outcome for each delivery."""
@@ -96,6 +105,15 @@ class @class@(Destination[@class@Settings]):
         except httpx.HTTPError as error:
             return [Retry(type(error).__name__)] * len(batch)
         return [outcome_of(answer, self.host.clock.now_us())] * len(batch)
+
+    async def erase(self, erasure: Erasure) -> ErasureOutcome:
+        """Has the service forget a person; where it has no call for that, a person is told how.
+
+        Answer `Erased`, `ErasureAccepted` (then write `erasure_status` too) or `ErasureRetry`.
+        """
+        return ErasureUnsupported(
+            "find the person in @name@ by the identifiers of this request, and delete them there"
+        )
 
     async def check(self) -> None:
         """Whether the service could be reached now."""
@@ -132,8 +150,8 @@ _TEST: Final = '''\
 
 import httpx
 
-from cdp.delivery import Delivered, Delivery, Rejected, Retry
-from cdp.testing import check_destination
+from cdp.delivery import Delivered, Delivery, ErasureUnsupported, Rejected, Retry
+from cdp.testing import check_destination, make_erasure, open_destination
 from cdp_destination_@name@ import @class@, @class@Settings, outcome_of, to_item
 
 SETTINGS = @class@Settings(endpoint="https://service.test/events")
@@ -141,6 +159,13 @@ SETTINGS = @class@Settings(endpoint="https://service.test/events")
 
 async def test_the_contract_holds():
     await check_destination(@class@, SETTINGS)
+
+
+async def test_until_it_can_erase_it_says_how_to_do_it_by_hand():
+    async with open_destination(@class@, SETTINGS) as destination:
+        outcome = await destination.erase(make_erasure())
+    assert isinstance(outcome, ErasureUnsupported)
+    assert "@name@" in outcome.instructions
 
 
 def test_an_item_carries_the_id_that_repeats_share():

@@ -31,4 +31,4 @@ def test_a_scaffolded_plugin_passes_its_own_tests_as_it_was_generated(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 passed" in run.stdout
+    assert "4 passed" in run.stdout
