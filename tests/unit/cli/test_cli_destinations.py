@@ -80,4 +80,4 @@ def test_a_scaffold_passes_its_own_tests(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3_000:]
-    assert "3 passed" in done.stdout
+    assert "4 passed" in done.stdout
