@@ -15,16 +15,9 @@ import trio
 
 from cdp.clock import SECOND_US
 from cdp.delivery.backlog import TAKE_MAX, Backlog
-from cdp.delivery.destination import (
-    Delivered,
-    Delivery,
-    Erased,
-    ErasureAccepted,
-    ErasureRetry,
-    ErasureUnsupported,
-    Rejected,
-)
+from cdp.delivery.destination import Delivered, Delivery, Rejected
 from cdp.delivery.flights import Flight, Flights, carries
+from cdp.delivery.forgetting import Forgetting
 from cdp.delivery.http import open_client
 from cdp.delivery.jobs import Jobs
 from cdp.delivery.join import EventJoin
@@ -34,13 +27,12 @@ from cdp.delivery.recipients import Recipients
 from cdp.delivery.schedule import Circuit, TokenBucket, backoff_s, wait_s
 from cdp.domain.change import RESOLVED
 from cdp.domain.event import wire_form
-from cdp.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from cdp.delivery.attempt import Attempt
-    from cdp.delivery.destination import Destination, ErasureOutcome, Outcome
+    from cdp.delivery.destination import Destination, Outcome
     from cdp.delivery.setup import Outlet
 
 START_BACKOFF_S_MAX: Final = 60.0
@@ -62,17 +54,12 @@ class Delivering:
         self._finished: list[tuple[list[Owed], Attempt]] = []
         self.flights = Flights()
         self.recipients = Recipients(outlet.store, outlet.name)
-        self._destination: Destination[Any] | None = None  # once it has started
-        self._tick_ended = trio.Event()
+        self.destination: Destination[Any] | None = None  # once it has started
+        self.forgetting = Forgetting(self)
         self._gate = outlet.gate()
         self._wake = trio.Event()
-        self._turned = trio.Event()  # set when a turn of the loop has committed, or was the last
-        self._loops = False
-        self._over = False
-        self._broken: StorageError | None = None
         self._caught_up = trio.Event()
-        self._ticking = False
-        self._forgetting = 0  # calls about erasures under way
+        self.ticking = False
         self._launched_s = -math.inf
         now_s = trio.current_time()
         self._rate = TokenBucket(self._type.rate_per_s_max, now_s=now_s)
@@ -102,6 +89,20 @@ class Delivering:
         """Makes the loop look again."""
         self._wake.set()
 
+    @property
+    def timeout_s(self) -> float:
+        """How long a call of the destination may take."""
+        return self._limits.deliver_timeout_s
+
+    def commit(self) -> None:
+        """Writes what happened since the last commit."""
+        self.backlog.commit(self._clock.now_us())
+
+    def is_landing(self, nodes: Collection[bytes]) -> bool:
+        """Whether something about these people flies, or has landed and was not looked at."""
+        landed = (owed for batch, _ in self._finished for owed in batch)
+        return self.flights.carry(nodes) or any(carries(owed, nodes) for owed in landed)
+
     async def run(self, stopping: trio.Event) -> None:
         """Delivers until `stopping` is set and what flies has landed."""
         destination = self._outlet.build()
@@ -113,12 +114,11 @@ class Delivering:
         destination.http = http
         try:
             if await self._start(destination, stopping):
-                self._destination = destination
+                self.destination = destination
                 await self._loop(destination, stopping)
         finally:
-            self._destination = None
-            self._over = True
-            self._turned.set()
+            self.destination = None
+            self.forgetting.end()
             with trio.CancelScope(shield=True) as scope:
                 scope.deadline = trio.current_time() + CLOSE_TIMEOUT_S
                 await self._close(destination)
@@ -128,11 +128,11 @@ class Delivering:
         failures = 0
         while not stopping.is_set():
             try:
-                with trio.fail_after(self._limits.deliver_timeout_s):
+                with trio.fail_after(self.timeout_s):
                     await destination.start()
             except Exception as error:
                 failures += 1
-                self._note("destination_start_failed", error)
+                self.note("destination_start_failed", error)
                 backoff = backoff_s(failures, s_min=1.0, s_max=START_BACKOFF_S_MAX, rng=self._rng)
                 with trio.move_on_after(backoff):
                     await stopping.wait()
@@ -145,16 +145,14 @@ class Delivering:
         try:
             await destination.close()
         except Exception as error:
-            self._note("destination_close_failed", error)
+            self.note("destination_close_failed", error)
 
     async def _loop(self, destination: Destination[Any], stopping: trio.Event) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._wake_on, stopping)
             nursery.start_soon(self._watch_log)
-            self._loops = True
+            self.forgetting.begin_loop()
             while True:
-                if self._broken is not None:
-                    raise self._broken
                 self._collect()
                 if self.backlog.gave_up:
                     await self._settle_deaths()
@@ -165,9 +163,8 @@ class Delivering:
                     self._launch(nursery, destination)
                     more = more or self.backlog.made_room
                 if self.backlog.dirty:
-                    self.backlog.commit(self._clock.now_us())
-                self._turned.set()
-                self._turned = trio.Event()
+                    self.commit()
+                self.forgetting.note_turn()
                 if stopping.is_set() and not self.in_flight and not self._finished:
                     break
                 await self._rest(more, stopping)
@@ -179,7 +176,7 @@ class Delivering:
         A power cut would bring the dead one back, and it would reach the service after its
         follower. Every other end may be lost: it is then only reached a second time, in order.
         """
-        self.backlog.commit(self._clock.now_us())
+        self.commit()
         await self._outlet.store.sync()
 
     async def _wake_on(self, stopping: trio.Event) -> None:
@@ -236,7 +233,7 @@ class Delivering:
         return (
             not self._outlet.paused
             and self._gate.ready
-            and not self._ticking
+            and not self.ticking
             and self.in_flight < self._type.concurrency_max
             and self.circuit.allows(now_s)
             and self._rate.available(now_s) >= 1.0 - 1e-6
@@ -288,100 +285,27 @@ class Delivering:
         self, destination: Destination[Any], flight: Flight, deliveries: Sequence[Delivery]
     ) -> None:
         started_s = trio.current_time()
-        timeout_s = self._limits.deliver_timeout_s
-        result = await self.flights.fly(flight, destination, deliveries, timeout_s)
+        result = await self.flights.fly(flight, destination, deliveries, self.timeout_s)
         self._outlet.telemetry.attempt_time.observe(trio.current_time() - started_s)
         self._finished.append((flight.batch, result))
         self.wake()
 
     def _tick(self, nursery: trio.Nursery, destination: Destination[Any]) -> None:
         now_s = trio.current_time()
-        busy = self.in_flight or self._ticking or self._forgetting
+        busy = self.in_flight or self.ticking or self.forgetting.asking
         if now_s >= self._next_tick_s and not busy:
             self._next_tick_s = now_s + self._type.tick_s
-            self._ticking = True
+            self.ticking = True
             nursery.start_soon(self._call_tick, destination)
 
     async def _call_tick(self, destination: Destination[Any]) -> None:
         try:
-            with trio.fail_after(self._limits.deliver_timeout_s):
+            with trio.fail_after(self.timeout_s):
                 await destination.tick()
         except Exception as error:
-            self._note("destination_tick_failed", error)
-        self._ticking = False
-        self._tick_ended.set()
-        self._tick_ended = trio.Event()
+            self.note("destination_tick_failed", error)
+        self.ticking = False
         self.wake()
-
-    # -- forgetting -----------------------------------------------------------------------------
-
-    async def purge(self, nodes: Collection[bytes]) -> tuple[int, bool]:
-        """Ends what these people are owed: how many, and whether all of it before this run ended.
-
-        Nothing about them may pass the gate any more.
-        """
-        self.flights.recall(nodes)
-        count, after = 0, -1
-        while not self._over:
-            while self._holds_landing(nodes) and not self._over:
-                self.wake()
-                await self._turned.wait()
-            if self._over:
-                break
-            ended = self.backlog.end_unfinished(nodes)
-            dead, last = self.backlog.end_dead(nodes, after)
-            count += ended + dead
-            await self._commit_soon()
-            if last is None:
-                return count, True
-            after = last
-        return count, False
-
-    def _holds_landing(self, nodes: Collection[bytes]) -> bool:
-        """Whether something about these people flies, or has landed and was not looked at."""
-        landed = (owed for batch, _ in self._finished for owed in batch)
-        return self.flights.carry(nodes) or any(carries(owed, nodes) for owed in landed)
-
-    async def _commit_soon(self) -> None:
-        """Has the loop commit; before it runs nobody else has the backlog, so it is done here."""
-        if self._loops:
-            self.wake()
-            await self._turned.wait()
-            return
-        try:
-            self.backlog.commit(self._clock.now_us())
-        except StorageError as error:
-            self._broken = error  # what is in memory is ahead of the store: start anew
-            raise
-        await trio.lowlevel.checkpoint()
-
-    async def ask_to_forget(
-        self,
-        nodes: Collection[bytes],
-        ask: Callable[[Destination[Any]], Awaitable[ErasureOutcome]],
-    ) -> ErasureOutcome:
-        """Asks the destination about an erasure, once nothing about the person is under way."""
-        await self.flights.landed(nodes)
-        while self._ticking:
-            await self._tick_ended.wait()
-        if self._destination is None:
-            return ErasureRetry("not_running")
-        self._forgetting += 1
-        try:
-            with trio.fail_after(self._limits.deliver_timeout_s):
-                outcome = await ask(self._destination)
-        except trio.TooSlowError:
-            return ErasureRetry("timeout")
-        except Exception as error:
-            self._note("destination_erase_failed", error)
-            return ErasureRetry(f"exception:{type(error).__name__}")
-        finally:
-            self._forgetting -= 1
-            self.wake()
-        if isinstance(outcome, (Erased, ErasureAccepted, ErasureRetry, ErasureUnsupported)):
-            return outcome
-        self._note("destination_broke_contract", "erase answered no outcome of an erasure")
-        return ErasureRetry("broken_contract")
 
     # -- landing --------------------------------------------------------------------------------
 
@@ -412,7 +336,7 @@ class Delivering:
         self.circuit.fail(trio.current_time(), self._rng)
         self.last_error = getattr(result.outcomes[0], "reason", result.cause)
         if result.suspect:
-            self._note("destination_broke_contract", result.error or result.cause)
+            self.note("destination_broke_contract", result.error or result.cause)
         elif was_closed and self.circuit.open_until_s is not None:
             self._outlet.journal.warn(
                 "destination_circuit_opened",
@@ -495,10 +419,10 @@ class Delivering:
 
     def _rest_until_s(self) -> float:
         now_s = trio.current_time()
-        if self._ticking or (self.in_flight and now_s >= self._next_tick_s):
+        if self.ticking or (self.in_flight and now_s >= self._next_tick_s):
             return math.inf  # the tick, or what it waits for, wakes us
         # A tick that has to wait for an erasure is woken by its end.
-        until_s = math.inf if self._forgetting else self._next_tick_s
+        until_s = math.inf if self.forgetting.asking else self._next_tick_s
         if not self._gate.ready:
             return min(until_s, now_s + NOT_READY_S)
         if self._outlet.paused or self.in_flight >= self._type.concurrency_max:
@@ -513,7 +437,8 @@ class Delivering:
         ready_s = max(self._rate.ready_at(now_s), self._lingers_until_s())
         return min(until_s, max(soonest_s, ready_s))
 
-    def _note(self, what: str, error: object) -> None:
+    def note(self, what: str, error: object) -> None:
+        """Tells the journal, and the operator who looks at the destination."""
         self.last_error = type(error).__name__ if isinstance(error, Exception) else str(error)
         self._outlet.journal.error(
             what,

@@ -286,7 +286,7 @@ class Deliveries:
         delivering = self._running.get(name)
         if delivering is None:
             return ErasureRetry("not_configured" if name not in self._outlets else "not_running")
-        return await delivering.ask_to_forget(nodes, ask)
+        return await delivering.forgetting.ask(nodes, ask)
 
     def _owing(self) -> list[str]:
         """Every destination that may owe something: those that run, and those that left rows."""
@@ -297,7 +297,7 @@ class Deliveries:
     async def _purge(self, name: str, nodes: frozenset[bytes]) -> tuple[int, bool]:
         running = self._running.get(name)
         if running is not None:
-            return await running.purge(nodes)
+            return await running.forgetting.purge(nodes)
         outlet = self._outlets.get(name) or next(iter(self._outlets.values()))
         return await purge_stored(
             outlet.store,

@@ -44,7 +44,6 @@ class Flights:
 
     def __init__(self) -> None:
         self._flying: set[Flight] = set()
-        self._landed = trio.Event()
 
     def start(self, batch: list[Owed]) -> Flight:
         """Registers an attempt that is about to be made, so that it can be called back."""
@@ -68,8 +67,6 @@ class Flights:
                     result = await attempt(destination, deliveries, timeout_s)
         finally:
             self._flying.remove(flight)
-            landed, self._landed = self._landed, trio.Event()
-            landed.set()
         return result
 
     def recall(self, nodes: Collection[bytes]) -> list[int]:
@@ -85,11 +82,6 @@ class Flights:
     def carry(self, nodes: Collection[bytes]) -> bool:
         """Whether anything about these people is under way."""
         return any(carries(owed, nodes) for one in self._flying for owed in one.batch)
-
-    async def landed(self, nodes: Collection[bytes]) -> None:
-        """Returns when nothing about these people is under way."""
-        while self.carry(nodes):
-            await self._landed.wait()
 
 
 def carries(owed: Owed, nodes: Collection[bytes]) -> bool:

@@ -145,7 +145,7 @@ async def test_a_purge_ends_the_dead_letters_of_a_person_and_leaves_the_rest(aut
         assert await deliveries.purge({ONE}) == 2
         await trio.sleep(1)
     counts = world.books().live
-    assert (counts.dead, counts.filtered) == (1, {"suppressed": 2})
+    assert (counts.dead, counts.filtered) == (1, {"erased": 2})
     assert counts.holds()
 
 
