@@ -156,6 +156,7 @@ class LocalSteps:
         """From sealed to shredding: notes what is found only while the keys are there."""
         await self._holders.settled()
         await self.ready()
+        self._let_go_of_shared(request, secret)
         while wider := self.person(secret).difference(secret.nodes):
             self._seal(request, secret, wider, request.state)
         identifiers = await self._holders.identifiers_of(secret.nodes)
@@ -303,6 +304,20 @@ class LocalSteps:
             else:
                 self._move(batch, request, state, identifiers=len(secret.nodes))
         house.ledger.suppressed(sorted(nodes))
+
+    def _let_go_of_shared(self, request: Request, secret: Secret) -> None:
+        """An event from before the seal may show that an identifier is several people's."""
+        house = self._house
+        shared = [node for node in secret.nodes if house.people.is_shared(node)]
+        if not shared:
+            return
+        secret.nodes = sorted(set(secret.nodes).difference(shared))
+        holder = FOR_GOOD if request.suppress else request.id
+        with self._book.change() as batch:
+            house.suppression.release(batch, shared, holder)
+            self._book.seal(batch, request, secret)
+            self._book.put(batch, request)
+        house.ledger.suppressed(shared)
 
     def _move(self, batch: Batch, request: Request, state: str, **details: Any) -> None:
         self._book.move(request, state)
