@@ -8,13 +8,13 @@ import trio
 from cdp.consent.byte_scan import scan
 from cdp.consent.requests import RequestRefused
 from cdp.domain.consent import Statement
-from tests.unit.consent.erasure_house import (
+from tests.unit.consent.erasure_world import (
     ADA,
     BOB,
     SHARED,
     T0_US,
     TABLET,
-    ErasureHouse,
+    World,
     node,
     nodes,
 )
@@ -22,7 +22,7 @@ from tests.unit.consent.erasure_house import (
 
 @pytest.fixture
 def world():
-    world = ErasureHouse()
+    world = World()
     world.settle(ADA)
     world.settle(BOB)
     return world
@@ -268,7 +268,7 @@ async def test_what_was_left_once_is_purged_again(world, autojump_clock):
 
 
 async def test_a_file_that_names_the_person_is_found(tmp_path, autojump_clock):
-    world = ErasureHouse(data_dir=tmp_path)
+    world = World(data_dir=tmp_path)
     world.settle(ADA)
     world.settle(BOB)
     (tmp_path / "notes.txt").write_text(f"call {ADA[1][1]} back")
@@ -282,7 +282,7 @@ async def test_a_file_that_names_the_person_is_found(tmp_path, autojump_clock):
 
 
 async def test_people_who_are_verified_together_are_told_apart(tmp_path, autojump_clock):
-    world = ErasureHouse(data_dir=tmp_path)
+    world = World(data_dir=tmp_path)
     world.settle(ADA)
     world.settle(BOB)
     (tmp_path / "notes.txt").write_text(BOB[1][1])
@@ -295,7 +295,7 @@ async def test_the_checkpoint_of_a_store_holds_nothing_that_can_be_searched(
     tmp_path, autojump_clock
 ):
     """The files of a backup from before the erasure: ciphertext only, at any time."""
-    world = ErasureHouse()
+    world = World()
     world.settle(ADA)
     await world.store.checkpoint(tmp_path / "backup")
     assert scan(tmp_path, [value for _, value in ADA]).hits == {}
