@@ -22,6 +22,7 @@ from cdp.actors import Actor, RestartPolicy, open_supervisor
 from cdp.console.app import control_app, serve_control
 from cdp.console.consent_routes import ConsentRoutes
 from cdp.console.plan_routes import PlanRoutes
+from cdp.console.rights import make_rights
 from cdp.delivery.control import Deliveries
 from cdp.delivery.setup import begin_new, open_outlets
 from cdp.domain.identifier import NAMESPACE_CODE
@@ -32,6 +33,8 @@ from cdp.identity.actor import IdentityActor
 from cdp.ingestion import Gateway, Intake
 from cdp.load import LoopLoad
 from cdp.operations import Operations
+from cdp.privacy_desk import People, PrivacyDesk
+from cdp.rights import Rights
 from cdp.segmentation.actor import run_segmentation
 from cdp.storage.codec import SealedCodec
 from cdp.storage.fold import Pace
@@ -80,6 +83,9 @@ class Daemon:
         self.identity = self._make_identity()
         self.deliveries = self._make_deliveries()
         self.operations = self._make_operations()
+        self.people = self._make_people()
+        self.rights = self._make_rights()
+        self.privacy = self._make_privacy()
         self.housekeeping = self._make_housekeeping()
 
     def _make_governance(self) -> Governance:
@@ -174,6 +180,48 @@ class Daemon:
             key=self.key,
         )
 
+    def _make_people(self) -> People:
+        return People(
+            self.config,
+            self.environment,
+            store=self.store,
+            profiles=self.operations.profiles,
+            history=self.operations.history,
+            governance=self.governance,
+            requests=lambda nodes: self.rights.about(nodes),
+        )
+
+    def _make_rights(self) -> Rights:
+        return Rights(
+            self.config,
+            self.environment,
+            store=self.store,
+            events=self.logs["events"],
+            cursors=self.cursors,
+            intake=self.intake,
+            identity=self.identity,
+            profiles=self.operations.profiles,
+            deliveries=self.deliveries,
+            governance=self.governance,
+            exports=self.people.exports,
+            metrics=self.metrics,
+            journal=self.journal,
+        )
+
+    def _make_privacy(self) -> PrivacyDesk:
+        return PrivacyDesk(
+            self.config,
+            self.environment,
+            store=self.store,
+            logs=self.logs,
+            people=self.people,
+            profiles=self.operations.profiles,
+            governance=self.governance,
+            rights=self.rights,
+            uses=self.deliveries.uses,
+            offset_of=self.operations.offset_of,
+        )
+
     def _make_housekeeping(self) -> Housekeeping:
         return Housekeeping(
             config=self.config,
@@ -202,6 +250,9 @@ class Daemon:
                 run = partial(self._when_there_is_room, actor.run)
                 supervisor.start(Actor(actor.name, run))
             supervisor.start(Actor("housekeeping", self._keep_house))
+            await self.rights.reapply()  # before anybody is let in
+            erase = partial(self._when_there_is_room, self._erase)
+            supervisor.start(Actor("erasures", erase))
             supervisor.start(Actor("control plane", self._serve_control))
             take_events = partial(self._take_events, listeners, stopping)
             supervisor.start(Actor("data plane", take_events, restart=NEVER_AGAIN))
@@ -302,14 +353,27 @@ class Daemon:
             self.journal.error("destination_gave_up", actor=actor.name)
             await self.folding_ends.wait()
 
+    async def _erase(self) -> None:
+        await self.rights.erasures.run(self.folding_ends)
+
     async def _keep_house(self) -> None:
         await self._when_there_is_room(partial(self.housekeeping.run, self.folding_ends))
 
     async def _serve_control(self) -> None:
         control = self.config.control
         new_id = self.environment.new_id
-        app = control_app(self.operations, token=control.token, new_id=new_id, more=self._routes())
+        rights = make_rights(
+            self.privacy,
+            config=self.config,
+            environment=self.environment,
+            store=self.store,
+            journal=self.journal,
+        )
+        more = [*self._routes(), *rights.routes]
+        app = control_app(self.operations, token=control.token, new_id=new_id, more=more)
         async with trio.open_nursery() as nursery:
+            if rights.callbacks is not None:
+                nursery.start_soon(rights.callbacks.run, self.folding_ends)
             serve = partial(serve_control, app, control.host, control.port, self.folding_ends)
             self.ports.control = await nursery.start(serve)
             self.ports.bound.set()

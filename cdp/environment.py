@@ -68,6 +68,8 @@ class Environment:
     entropy: Callable[[int], bytes] | None = None
     # takes the data directory, returns its `cdp.storage.keyfile.KeyFile`
     open_keys: Callable[[Path], Any] = _no_keys
+    # takes the path of the ledger of erasures; without it that is a file like any other
+    open_erasures: Callable[[Path], Any] | None = None
 
     def new_id(self) -> str:
         """A random 128-bit id in hexadecimal."""

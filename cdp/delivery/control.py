@@ -105,6 +105,11 @@ class Deliveries:
         """The enabled destinations."""
         return list(self._outlets)
 
+    @property
+    def uses(self) -> dict[str, frozenset[str]]:
+        """The purposes of each enabled destination."""
+        return {name: outlet.purposes for name, outlet in self._outlets.items()}
+
     def actors(self, stopping: trio.Event) -> list[Actor]:
         """One actor a destination. Each drains when `stopping` is set."""
         return [Actor(reader_of(name), partial(self.run, name, stopping)) for name in self._outlets]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
+import trio
 
 from cdp.clock import DAY_US
 from cdp.domain.event import EVENT_SCHEMA, Event, encode_event
@@ -24,15 +25,17 @@ from cdp.ingestion.stamp import Sender
 from cdp.ingestion.submission import RejectedEvent, Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from cdp.config import Limits
     from cdp.ingestion.actor import Intake
-    from cdp.ingestion.collaborators import RowSeal
+    from cdp.ingestion.collaborators import Namer, RowSeal
     from cdp.ingestion.stamp import Stamper
     from cdp.storage.store import Batch, Store
 
 EXPIRED_ROWS_MAX: Final = 1_024
+_LOOKED_AT_ONCE: Final = 64  # rows opened and read between two chances for other tasks
+_TEXT_CHARS_MIN: Final = 4  # a shorter identifier is in too many texts by chance
 
 _COUNT_KEY: Final = b"rejected:rows"
 _FAMILY: Final = "rejected"
@@ -217,6 +220,50 @@ def expire_rejected(
         batch.delete_range(_FAMILY, b"", keys[-1] + b"\x00")
         _put_count(batch, count_rejected(store) - len(keys))
     return len(keys)
+
+
+async def delete_naming(
+    store: Store,
+    vault: RowSeal,
+    namer: Namer,
+    nodes: Collection[bytes | None],
+    identifiers: Collection[tuple[str, str]],
+) -> int:
+    """Deletes rejected events that are about a person; returns how many.
+
+    Those are rows that name one of the nodes, and those that have one of the identifiers anywhere
+    in their text, since nobody knows what is what in an event that is wrong.
+    """
+    texts = [value.lower().encode() for _, value in identifiers if len(value) >= _TEXT_CHARS_MIN]
+    start, count = b"", 0
+    while rows := store.scan(_FAMILY, start, limit=_LOOKED_AT_ONCE):
+        keys = [key for key, row in rows if _is_about(_open(key, row, vault), namer, nodes, texts)]
+        # Asked for again: some may have been repaired, or have expired, since the last turn.
+        keys = [key for key in keys if store.get(_FAMILY, key) is not None]
+        if keys:
+            batch = store.batch()
+            for key in keys:
+                batch.delete(_FAMILY, key)
+            _put_count(batch, count_rejected(store) - len(keys))
+            store.write(batch)
+            count += len(keys)
+        start = rows[-1][0] + b"\x00"
+        await trio.lowlevel.checkpoint()
+    return count
+
+
+def _is_about(
+    row: RejectedEvent | None,
+    namer: Namer,
+    nodes: Collection[bytes | None],
+    texts: Collection[bytes],
+) -> bool:
+    if row is None:
+        return False
+    body = row.body.lower()
+    if any(text in body for text in texts):
+        return True
+    return not set(namer.nodes([named_in_rejected(row)])[0]).isdisjoint(nodes)
 
 
 def _evict(store: Store, batch: Batch, surplus: int, gone: list[bytes]) -> int:

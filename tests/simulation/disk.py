@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from cdp.consent.tombstones import MemoryTombstones
 from cdp.storage.keyfile import MemoryKeys
 from cdp.storage.memory import MemoryStore
 
@@ -35,6 +36,7 @@ class SimDisk:
         self.writes = 0
         self._on_crash = on_crash  # ends the process, after so many seconds
         self.keys = MemoryKeys()
+        self.tombstones = MemoryTombstones()
         self.store = MemoryStore(
             sync_latency_s=self._sync_latency_s,
             sync_fault=self._sync_fault,

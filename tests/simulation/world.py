@@ -115,6 +115,7 @@ class World:
             open_store=self._open_store,
             environ=lambda name: None,
             open_keys=lambda path: self.disk.keys,
+            open_erasures=lambda path: self.disk.tombstones,
         )
 
     async def _run_in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
