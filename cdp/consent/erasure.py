@@ -17,7 +17,7 @@ from cdp.consent import receipts
 from cdp.consent.destinations_told import SETTLED, DestinationsTold, done_at
 from cdp.consent.erasure_steps import LocalSteps
 from cdp.consent.requests import ENDED, KINDS, WAITING, RequestRefused, Secret
-from cdp.errors import Overloaded
+from cdp.errors import Overloaded, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cdp.telemetry import Journal, Metrics
 
 VERIFIED_TOGETHER_MAX: Final = 32  # people whose traces one reading of the files looks for
-LOOK_S: Final = 30.0  # at the latest, a loop looks again whether there is something to do
+LOOK_S: Final = 600.0  # at the latest, a loop looks again whether there is something to do
 AGAIN_S: Final = 10.0  # after something that is not the store's failed
 EXPORT_AGAIN_S: Final = 60.0
 ACTOR: Final = "erasure"
@@ -221,7 +221,12 @@ class Erasures:
     async def _loop(self, step: Callable[[], Awaitable[float]], stopping: trio.Event) -> None:
         while not stopping.is_set():
             news = self._news
-            wait_s = await step()
+            wait_s = AGAIN_S
+            try:
+                wait_s = await step()
+            except* StoreFull as full:
+                # What was begun is begun again once there is room.
+                self._complain("erasure_waits_for_room", full)
             with trio.move_on_after(wait_s):
                 await news.wait()
             await trio.lowlevel.checkpoint()
@@ -275,9 +280,7 @@ class Erasures:
             await step(request_ids)
         except (OSError, Overloaded) as error:
             failed.update(request_ids)
-            if self._journal is not None:
-                names = [request_id.hex() for request_id in request_ids]
-                self._journal.error("erasure_step_failed", requests=names, error=str(error))
+            self._complain("erasure_step_failed", error)
 
     async def _erase_one(self, request_ids: Sequence[bytes]) -> None:
         request = self._book.get(request_ids[0])
@@ -414,8 +417,7 @@ class Erasures:
             for profile_id in profiles:
                 events = await self._exports.make(profile_id, request.name)
         except OSError as error:
-            if self._journal is not None:
-                self._journal.error("export_failed", request=request.name, error=str(error))
+            self._complain("export_failed", error)
             return EXPORT_AGAIN_S
         request = self._book.get(request.id)
         if request.state != "approved":
@@ -463,6 +465,10 @@ class Erasures:
         self._house.audit.add(
             batch, actor=by, action=action, object=request.id, details=details or {}
         )
+
+    def _complain(self, event: str, error: BaseException) -> None:
+        if self._journal is not None:
+            self._journal.error(event, error=f"{type(error).__name__}: {error}")
 
     def _wake(self) -> None:
         self._news.set()
