@@ -7,13 +7,14 @@ elsewhere: a store that was restored from a backup knows nothing of what was era
 
 from __future__ import annotations
 
+import errno
 import os
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from cdp.errors import StorageError, StoreDamaged
+from cdp.errors import StorageError, StoreDamaged, StoreFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -186,7 +187,8 @@ class Tombstones:
             self._is_torn = True  # until it is known to be whole
             await self._run_in_thread(self._file.append, line)
         except OSError as error:
-            raise StorageError(f"{self._file.name} cannot be written: {error}") from error
+            failure = StoreFull if error.errno == errno.ENOSPC else StorageError
+            raise failure(f"{self._file.name} cannot be written: {error}") from error
         self._is_torn = False
         self._take(line)
         return tombstone.seq

@@ -76,11 +76,12 @@ class Faults:
 
     def __init__(self, at=None):
         self.at = at
+        self.errno = errno.EIO
         self.done = []
 
     def __call__(self, what):
         self.done.append(what)
-        return errno.EIO if len(self.done) == self.at else 0
+        return self.errno if len(self.done) == self.at else 0
 
     @property
     def struck(self):
@@ -95,9 +96,10 @@ class TornTombstones(MemoryTombstones):
         self.faults = faults
 
     def append(self, line):
-        if self.faults("tombstone"):
+        number = self.faults("tombstone")
+        if number:
             self.content += line[: len(line) // 2]
-            raise OSError(errno.EIO, "a fault")
+            raise OSError(number, "a fault")
         super().append(line)
 
 
@@ -232,6 +234,12 @@ class World:
             metrics=self.metrics,
             journal=self.journal,
         )
+
+    def break_disks(self):
+        """Lets the faults of this process strike the disks that it took over."""
+        self.store._write_fault = lambda: self.faults("write")
+        self.store._sync_fault = lambda: self.faults("sync")
+        self.keys._fault = lambda: self.faults("keys")
 
     def reopened(self, *, power_cut=None, faults=None):
         """The next process, after a kill, or after a power cut that this chance decides."""
