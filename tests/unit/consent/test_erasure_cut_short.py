@@ -63,7 +63,7 @@ async def test_killed_at_any_call_to_a_disk_it_goes_on_and_forgets_nothing(
     assert 25 < calls < 199
 
 
-async def test_a_destination_that_cannot_now_is_asked_again_ever_more_rarely(house):
+async def test_a_destination_that_cannot_now_is_asked_again_ever_more_rarely(house, autojump_clock):
     house.outside.answers["crm"] = [Answer(state="retry", text="busy")] * 4
     house.outside.answers["crm"].append(Answer(state="erased"))
     began = trio.current_time()
@@ -74,7 +74,9 @@ async def test_a_destination_that_cannot_now_is_asked_again_ever_more_rarely(hou
     assert len({order.erasure_id for _, order in house.outside.orders}) == 1
 
 
-async def test_a_destination_that_never_can_is_escalated_and_told_by_the_next_erasure(house):
+async def test_a_destination_that_never_can_is_escalated_and_told_by_the_next_erasure(
+    house, autojump_clock
+):
     house.outside.answers["crm"] = [Answer(state="retry", text="busy")]
     receipt = await house.erase(ADA)
     assert receipt["state"] == "partially_complete"
@@ -84,7 +86,7 @@ async def test_a_destination_that_never_can_is_escalated_and_told_by_the_next_er
     assert again == {"ads": "not_needed", "crm": "confirmed", "mail": "not_needed"}
 
 
-async def test_what_a_destination_accepted_is_asked_after_until_it_is_done(house):
+async def test_what_a_destination_accepted_is_asked_after_until_it_is_done(house, autojump_clock):
     accepted = Answer(state="accepted", remote_id="r-1")
     house.outside.answers["ads"] = [accepted, accepted, Answer(state="erased", text="done")]
     receipt = await house.erase(ADA)
@@ -94,7 +96,7 @@ async def test_what_a_destination_accepted_is_asked_after_until_it_is_done(house
     assert len(ads["evidence_sha256"]) == 64
 
 
-async def test_what_is_done_by_hand_waits_for_somebody_to_say_so(house):
+async def test_what_is_done_by_hand_waits_for_somebody_to_say_so(house, autojump_clock):
     house.outside.answers["crm"] = [Answer(state="unsupported", text="use their form")]
     request_id = await house.ask(ADA)
     with trio.move_on_after(86_400):
@@ -109,7 +111,7 @@ async def test_what_is_done_by_hand_waits_for_somebody_to_say_so(house):
     assert (receipt["state"], states(receipt)["crm"]) == ("complete", "attested")
 
 
-async def test_an_attestation_after_the_end_completes_what_was_partial(house):
+async def test_an_attestation_after_the_end_completes_what_was_partial(house, autojump_clock):
     house.outside.answers["crm"] = [Answer(state="unsupported", text="use their form")]
     receipt = await house.erase(ADA)
     assert receipt["state"] == "partially_complete"
@@ -118,7 +120,9 @@ async def test_an_attestation_after_the_end_completes_what_was_partial(house):
 
 
 @pytest.mark.parametrize("suppress", [True, False])
-async def test_a_store_from_before_the_erasure_is_made_to_forget_again(house, suppress):
+async def test_a_store_from_before_the_erasure_is_made_to_forget_again(
+    house, suppress, autojump_clock
+):
     backup = house.copy()
     await house.erase(ADA, suppress=suppress)
     house.people.make_one(ADA, ADA_MAIL)
@@ -134,7 +138,7 @@ async def test_a_store_from_before_the_erasure_is_made_to_forget_again(house, su
     assert await reapply(house.erasures.steps) == 0
 
 
-async def test_keys_that_were_restored_too_are_destroyed_again_and_no_others(house):
+async def test_keys_that_were_restored_too_are_destroyed_again_and_no_others(house, autojump_clock):
     backup = house.copy()
     slots, others = house.vault.slots_of(node(ADA)), house.vault.slots_of(node(BOB))
     restored = dict(zip(slots, house.keys.read(slots), strict=True))
@@ -147,7 +151,7 @@ async def test_keys_that_were_restored_too_are_destroyed_again_and_no_others(hou
     assert all(map(any, house.keys.read(others)))
 
 
-async def test_a_suppression_is_applied_to_a_restored_store_without_erasing(house):
+async def test_a_suppression_is_applied_to_a_restored_store_without_erasing(house, autojump_clock):
     backup = house.copy()
     await house.erase(ADA, kind="suppression")
     house.store = backup
@@ -157,7 +161,7 @@ async def test_a_suppression_is_applied_to_a_restored_store_without_erasing(hous
     assert len(house.left_of(ADA, ADA_MAIL)) == 16
 
 
-async def test_a_request_that_was_over_ends_in_a_restored_store_too(house):
+async def test_a_request_that_was_over_ends_in_a_restored_store_too(house, autojump_clock):
     request_id = await house.ask(ADA)
     backup = house.copy()
     await house.carry()
