@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from cdp.consent.requests import ENDED
 from cdp.delivery.backlog import reader_of
 from cdp.delivery.ledger import read_books
 from cdp.delivery.outcomes import explain_event
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
     from tests.simulation.swarm import OutletOptions
     from tests.simulation.world import World
 
-CONSENT_REASONS = frozenset({"denied", "not_in_stamp", "withdrawn", "no_grant", "granted_later"})
+CONSENT_REASONS = frozenset(
+    {"denied", "not_in_stamp", "withdrawn", "no_grant", "granted_later", "suppressed", "erased"}
+)
 
 
 def entries_of(world: World, family: str) -> list[Entry]:
@@ -65,7 +70,8 @@ def check_attempt(world: World, outlet: OutletOptions, sighting: Sighting) -> No
             sighting.message_id is None, "an event that nobody sent was delivered", sighting
         )
         return
-    why = rights.forbidden(world, outlet, message, world.consent)
+    rights.check_not_erased(world, outlet, message, sighting)
+    why = rights.forbidden(world, outlet, message, sighting)
     world.check(why is None, "I8 an attempt without consent", outlet.name, sighting, why)
     known = world.delivery_ids.setdefault((outlet.name, sighting.message_id), sighting.delivery_id)
     world.check(known == sighting.delivery_id, "I9 one delivery under two ids", known, sighting)
@@ -83,6 +89,7 @@ def check_kept(world: World) -> None:
     damaged = verify(world.store)
     world.check(not damaged, "I1 the store would be refused as damaged", damaged)
     stored = {event.message_id for event in events_of(world).values()}
+    stored |= rights.excused(world)
     lost = [message_id for message_id in world.acknowledged if message_id not in stored]
     world.check(not lost, "I1 an acknowledged event is lost", lost)
     told = {s.message_id for outlet in world.outlets.values() for s in outlet.sightings if s.effect}
@@ -134,6 +141,9 @@ def what_is_open(world: World) -> dict[str, Any]:
         found[f"pending {name}"] = len(store.scan("pending", prefix_of(name), end_of(name)))
         replaying = store.get("meta", b"replay:" + name.encode()) is not None
         found[f"replay {name}"] = int(replaying)
+    requests = [msgspec.msgpack.decode(row) for _, row in store.scan("requests")]
+    found["requests"] = sum(one["state"] not in ENDED for one in requests)
+    found["erasures"] = len(world.asked_to_erase - world.erased.keys())
     return {what: count for what, count in found.items() if count}
 
 
@@ -156,14 +166,18 @@ def check_end(world: World) -> None:
         ends = _check_ends(world, name, events)
         _check_order(world, name, offsets, ends)
     rights.check_ledger(world)
-    refold.check_identity(world, entries_of(world, "events"), events)
+    rights.check_erased(world)
+    if not world.asked_to_erase:  # a shared device remembers that it was, after one has gone
+        refold.check_identity(world, entries_of(world, "events"), events)
     world.record("end", tuple(offsets), len(world.offences))
 
 
 def _check_stored(world: World, events: dict[int, Event]) -> None:
     times = Counter(event.message_id for event in events.values())
+    excused = rights.excused(world)
     for message_id, answered_s in world.acknowledged.items():
-        world.check(message_id in times, "I1 an acknowledged event is lost", message_id, answered_s)
+        kept = message_id in times or message_id in excused
+        world.check(kept, "I1 an acknowledged event is lost", message_id, answered_s)
     twice = [message_id for message_id, count in times.items() if count > 1]
     world.check(not twice, "I2 an event is stored twice", twice)
     for event in events.values():
@@ -194,8 +208,11 @@ def _check_source_counts(world: World, events: dict[int, Event]) -> None:
     for source in ("source0", "source1"):
         counts = read_counts(world.store, source)
         right = (counts.accepted, counts.rejected) == (stored[source], kept[source])
+        if world.asked_to_erase:  # what was erased was counted, and cannot be read any more
+            right = counts.accepted >= stored[source] and counts.rejected >= kept[source]
         world.check(right, "I9 the counts of a source are off", source, counts, stored, kept)
     ids = {row.message_id for row in rows} | {event.message_id for event in events.values()}
+    ids |= {one for one in world.turned_down if world.asked_to_erase}
     gone = [message_id for message_id in world.turned_down if message_id not in ids]
     world.check(not gone, "a rejected event is neither kept nor repaired", gone)
 

@@ -15,6 +15,7 @@ import trio
 
 from cdp import app
 from cdp.config import Config, Consent, DestinationConfig, Identity, Limits, Secret, Source
+from cdp.console.privacy_surface import Asked
 from cdp.delivery import setup
 from cdp.delivery.control import Deliveries, DestinationUnknown, ReplayRefused
 from cdp.delivery.jobs import DeadLetterFilter
@@ -131,6 +132,25 @@ class Daemon:
         except (DestinationUnknown, ReplayRefused) as refusal:
             return type(refusal).__name__
         return "started"
+
+    async def erase(self, user_id: str, external_id: str) -> str:
+        """A person asks to be forgotten; returns the request's id once that is on disk."""
+        assert self._running is not None, "only a running daemon is asked"
+        asked = Asked(
+            kind="erasure",
+            identifiers=(("user_id", user_id),),
+            external_id=external_id,
+            verified_by="operator",
+        )
+        request = await self._running.privacy.submit_request(asked)
+        if request["state"] == "verified":
+            await self._running.privacy.approve_request(request["id"], by="operator")
+        return str(request["id"])
+
+    def state_of(self, request_id: str) -> str:
+        """How far a request is."""
+        assert self._running is not None, "only a running daemon is asked"
+        return str(self._running.privacy.request(request_id)["state"])
 
     async def repair(self, row_id: str, body: dict[str, Any]) -> str:
         """Sends a rejected event again, corrected."""

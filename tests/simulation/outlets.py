@@ -16,12 +16,22 @@ import httpx
 import msgspec
 import trio
 
-from cdp.delivery.destination import Delivered, Delivery, Destination, Rejected, Retry, Settings
+from cdp.delivery.destination import (
+    Delivered,
+    Delivery,
+    Destination,
+    Erased,
+    ErasureAccepted,
+    ErasureRetry,
+    Rejected,
+    Retry,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cdp.delivery.destination import Outcome
+    from cdp.delivery.destination import Erasure, ErasureOutcome, Outcome
     from tests.simulation.swarm import OutletOptions
     from tests.simulation.world import World
 
@@ -48,6 +58,8 @@ class Outlet:
     def __init__(self, world: World, options: OutletOptions) -> None:
         self.options = options
         self.sightings: list[Sighting] = []
+        self.forgotten: set[str] = set()  # user ids of people whom it was told to forget
+        self._accepted: dict[str, set[str]] = {}  # by remote id, what is not done yet
         self._world = world
         self._rng = Random(f"outlet {world.options.seed} {options.name}")
 
@@ -69,6 +81,28 @@ class Outlet:
             if isinstance(outcome, Delivered) and not self._world.disk.full:
                 place = (self.options.name, delivery.delivery_id)
                 self._world.taken_in[place] = self._world.process
+
+    async def forget(self, erasure: Erasure) -> ErasureOutcome:
+        """Erases a person, at once or later, or not this time."""
+        await trio.sleep(self._latency_s())
+        users = {value for namespace, value in erasure.identifiers if namespace == "user_id"}
+        fate = 1.0 if self._world.healed else self._rng.random()
+        if fate < 0.2 or self._is_out():
+            return ErasureRetry("unavailable")
+        if fate < 0.4:
+            raise OSError("connection reset")
+        if fate < 0.7:
+            self._accepted[erasure.erasure_id] = users
+            return ErasureAccepted(erasure.erasure_id)
+        self.forgotten |= users
+        return Erased()
+
+    async def forgets(self, remote_id: str) -> ErasureOutcome:
+        """How far it is with what it accepted."""
+        if not self._world.healed and self._rng.random() < 0.5:
+            return ErasureAccepted(remote_id)
+        self.forgotten |= self._accepted[remote_id]
+        return Erased()
 
     def _see(self, delivery: Delivery) -> Sighting:
         message_id = delivery.event["messageId"] if delivery.event is not None else None
@@ -144,6 +178,7 @@ class SimDestination(Destination[SimSettings]):
     """A destination whose service is an outlet."""
 
     settings_type = SimSettings
+    erases = True
     outlet: ClassVar[Outlet]
 
     async def deliver(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
@@ -151,6 +186,12 @@ class SimDestination(Destination[SimSettings]):
         outcomes = await (self._post(batch) if over_http else self.outlet.receive(batch))
         self.outlet.heard(batch, outcomes)
         return outcomes
+
+    async def erase(self, erasure: Erasure) -> ErasureOutcome:
+        return await self.outlet.forget(erasure)
+
+    async def erasure_status(self, remote_id: str) -> ErasureOutcome:
+        return await self.outlet.forgets(remote_id)
 
     async def _post(self, batch: Sequence[Delivery]) -> Sequence[Outcome]:
         body = msgspec.json.encode(batch)

@@ -94,6 +94,8 @@ class Options:
     backoff_s_max: float
     deliver_timeout_s: float
     outlets: tuple[OutletOptions, ...]
+    # people who ask to be erased: when, and which of them
+    erasures: tuple[tuple[float, int], ...] = ()
 
 
 def draw(seed: int) -> Options:
@@ -148,6 +150,7 @@ def draw(seed: int) -> Options:
         backoff_s_max=rng.choice((2.0, 60.0)),
         deliver_timeout_s=rng.choice((5.0, 30.0)),
         outlets=tuple(_outlet(rng, f"outlet{n}", duration_s) for n in range(rng.randint(1, 3))),
+        erasures=_erasures(rng, duration_s),
     )
 
 
@@ -187,6 +190,11 @@ def _windows(rng: Random, duration_s: float) -> tuple[tuple[float, float], ...]:
         return ()
     start = rng.uniform(0, duration_s)
     return ((start, start + rng.uniform(0.02, 0.4) * duration_s),)
+
+
+def _erasures(rng: Random, duration_s: float) -> tuple[tuple[float, int], ...]:
+    count = rng.choice((0, 0, 1, 2))
+    return tuple((rng.uniform(0.2, 1.0) * duration_s, rng.randrange(6)) for _ in range(count))
 
 
 def _consent(rng: Random) -> tuple[tuple[str, bool], ...]:

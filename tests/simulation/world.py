@@ -95,6 +95,8 @@ class World:
             tuple[str, str], int
         ] = {}  # outlet and delivery -> process that heard it
         self.replayed: set[str] = set()  # outlets to which something may be sent again
+        self.erased: dict[int, float] = {}  # person -> when it was on disk that they are sealed
+        self.asked_to_erase: set[int] = set()  # from the moment that they ask
         self.daemon: Daemon | None = None
         self._fallen = trio.Event()
         self._falls_at_s = 0.0
@@ -305,6 +307,30 @@ class World:
         self.acknowledged.setdefault(message_id, trio.current_time())
         return said
 
+    async def erase(self) -> None:
+        """People ask to be forgotten, and ask again until they are heard."""
+        async with trio.open_nursery() as nursery:
+            for number, (at_s, person) in enumerate(self.options.erasures):
+                nursery.start_soon(self._erase_one, at_s, person, f"erasure-{number}")
+
+    async def _erase_one(self, at_s: float, person: int, external_id: str) -> None:
+        await trio.sleep_until(self.began_s + at_s)
+        while not self.ending and person not in self.erased:
+            if self.daemon is not None and self.daemon.ready:
+                self.asked_to_erase.add(person)
+                with suppress(StorageError, Overloaded, Crash), trio.move_on_after(60):
+                    await self._until_sealed(self.daemon, person, external_id)
+            await trio.sleep(1)
+
+    async def _until_sealed(self, daemon: Daemon, person: int, external_id: str) -> None:
+        request_id = await daemon.erase(f"user-{person}", external_id)
+        waiting = ("verified", "approved")
+        while self.daemon is daemon and daemon.state_of(request_id) in waiting:  # noqa: ASYNC110
+            await trio.sleep(0.5)
+        if self.daemon is daemon and not self._is_cut:
+            self.erased.setdefault(person, trio.current_time())
+            self.record("sealed", person)
+
     async def observe(self) -> None:
         """Looks at the books while everything runs."""
         rng = Random(f"observer {self.options.seed}")
@@ -342,6 +368,7 @@ async def _history(options: Options) -> World:
         for task in (world.keep_alive, world.jump_clock, world.fill_disk, world.observe):
             nursery.start_soon(task)
         nursery.start_soon(world.operate)
+        nursery.start_soon(world.erase)
         async with trio.open_nursery() as senders:
             for number in range(options.senders):
                 mine = [m for m in world.story.messages if m.sender == number]
