@@ -19,10 +19,12 @@ from bench.events import stored_events
 from bench.identity_fold import in_thread
 from bench.report import Options, Report
 from cdp.config import Config, DestinationConfig, Limits
+from cdp.consent.rules import Rules
 from cdp.delivery.actor import Delivering
 from cdp.delivery.destination import Delivered, Delivery, Destination, Outcome, Settings
 from cdp.delivery.setup import Outlet, telemetry_of
 from cdp.domain.change import RESOLVED, Activation, encode
+from cdp.domain.consent import Latest, Standing
 from cdp.domain.event import encode_event
 from cdp.storage.cursors import Cursors
 from cdp.storage.log import Log
@@ -33,6 +35,7 @@ from cdp.telemetry import Journal, Metrics
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cdp.domain.event import Event
     from cdp.storage.store import Store
 
 EVENTS = 100_000
@@ -42,6 +45,23 @@ BATCH = 1_024
 
 class NoSettings(Settings, frozen=True):
     """Nothing to set."""
+
+
+class Everybody:
+    """A ledger in which everybody agreed: what it costs to know where people stand is not here."""
+
+    ready = True
+
+    def __init__(self, now_us: int) -> None:
+        self._agreed = Standing({"analytics": Latest("granted", seq=0, at_us=now_us)})
+
+    def standing(self, profile_id: bytes) -> Standing:
+        """The same for everybody."""
+        return self._agreed
+
+    def standing_of_device(self, event: Event) -> Standing:
+        """The same for every device."""
+        return self._agreed
 
 
 class Everything(Destination[NoSettings]):
@@ -81,6 +101,9 @@ async def _deliver(directory: Path, count: int, people: int) -> tuple[float, flo
             await trio.sleep(0.005)
         seconds, cpu_s = time.perf_counter() - began_s, time.thread_time() - began_cpu_s
         stopping.set()
+    assert delivering.backlog.ledger.books.live.delivered == count, (
+        delivering.backlog.ledger.books.live
+    )
     store.close()
     return seconds, cpu_s
 
@@ -109,7 +132,7 @@ def _outlet(store: Store, events: Log, activations: Log) -> Outlet:
         type=Everything,
         settings=NoSettings(),
         rules=Rules.from_config(Config()),
-        standings=Everybody(),
+        standings=Everybody(environment.clock.now_us()),
         limits=Limits(),
         environment=environment,
         store=store,
