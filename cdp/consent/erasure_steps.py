@@ -112,6 +112,7 @@ class LocalSteps:
         self._holders = holders
         self._book = book
         self._store = house.store
+        self.slots_before = house.keys.count  # keys with a higher number were made by this process
         book.on_unwritten += [house.suppression.reload, house.ledger.forget_unwritten]
 
     @property

@@ -1,8 +1,9 @@
-"""Erases again in a store that was restored from before an erasure.
+"""Erases again in a store, or a key file, that was restored from before an erasure.
 
 The erasure ledger tells whom. It runs at every start before anything is let in; mostly there is
 nothing to do. What is in the restored store of a person lies under keys that the key file has lost
 already, unless that was restored, too; rows, files and memory are cleared as in the first erasure.
+A key file that was restored alone has keys that the ledger says are destroyed: they are again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from cdp.consent.suppression import FOR_GOOD
 from cdp.consent.tombstones import applied_seq, note_applied
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
     from cdp.consent.erasure_steps import LocalSteps
     from cdp.consent.tombstones import Tombstone
+    from cdp.storage.store import Batch
 
 ACTOR: Final = "start"
 HOLDER: Final = b"reapply"
@@ -28,7 +30,7 @@ SCANNED_ROWS: Final = 5_000
 
 
 async def reapply(steps: LocalSteps) -> int:
-    """Applies the erasures that the store does not know of; how many those were.
+    """Applies the erasures that the store, or the key file, does not know of; how many those were.
 
     Identity must be running, or this waits for it. Safe to repeat after a kill.
 
@@ -37,7 +39,12 @@ async def reapply(steps: LocalSteps) -> int:
     """
     house = steps.house
     pending = house.tombstones.pending(applied_seq(house.store))
-    if not pending:
+    revived = await _revived(steps, house.tombstones.lines[: -len(pending) or None])
+    for one, slots in revived:
+        await steps.destroy(slots)
+        with steps.book.change() as batch:
+            _note(steps, batch, one, keys=len(slots))
+    if not pending and not revived:
         return 0
     for one in pending:  # all of them first: nobody may come in meanwhile
         _suppress(steps, one)
@@ -45,7 +52,7 @@ async def reapply(steps: LocalSteps) -> int:
     await steps.ready()
     for one in pending:
         await _erase_again(steps, one)
-    return len(pending)
+    return len(revived) + len(pending)
 
 
 def _suppress(steps: LocalSteps, one: Tombstone) -> None:
@@ -59,36 +66,57 @@ def _suppress(steps: LocalSteps, one: Tombstone) -> None:
 async def _erase_again(steps: LocalSteps, one: Tombstone) -> None:
     house, nodes = steps.house, one.node_keys()
     if one.erase:
-        await _shred_and_purge(steps, nodes, one.slots)
+        await _shred_and_purge(steps, one)
     with steps.book.change() as batch:
         if not one.suppress:
             house.suppression.release(batch, nodes, HOLDER)
         note_applied(house.store, batch, one.seq)
-        house.audit.add(
-            batch,
-            actor=ACTOR,
-            action="erasure_reapplied",
-            object=bytes.fromhex(one.request),
-            details={"tombstone": one.seq, "identifiers": len(nodes), "keys": len(one.slots)},
-        )
+        _note(steps, batch, one, keys=len(one.slots))
     if not one.suppress:
         house.ledger.suppressed(nodes)
     await house.store.sync()
 
 
-async def _shred_and_purge(steps: LocalSteps, nodes: list[bytes], listed: Collection[int]) -> None:
+def _note(steps: LocalSteps, batch: Batch, one: Tombstone, *, keys: int) -> None:
+    steps.house.audit.add(
+        batch,
+        actor=ACTOR,
+        action="erasure_reapplied",
+        object=bytes.fromhex(one.request),
+        details={"tombstone": one.seq, "identifiers": len(one.nodes), "keys": keys},
+    )
+
+
+async def _revived(
+    steps: LocalSteps, applied: Sequence[Tombstone]
+) -> list[tuple[Tombstone, list[int]]]:
+    """Erasures that the store knows of and whose keys are there, with those keys."""
+    listed = sorted({slot for one in applied if one.erase for slot in one.slots})
+    there = set(await _orphans(steps, listed, set()))
+    found = [(one, sorted(there.intersection(one.slots))) for one in applied] if there else []
+    return [(one, slots) for one, slots in found if slots]
+
+
+async def _shred_and_purge(steps: LocalSteps, one: Tombstone) -> None:
+    nodes = one.node_keys()
     identifiers = list(await steps.holders.identifiers_of(nodes))
     await steps.forget_messages(nodes)
     await steps.destroy(await steps.slots(nodes))
-    # A key that this store does not know is nobody's, unless its number was given to others after
-    # the key file, too, had been restored.
-    orphans = await steps.live(sorted(listed))
-    if orphans:
-        await steps.destroy(sorted(set(orphans) - await _owned(steps, set(orphans), set(nodes))))
+    await steps.destroy(await _orphans(steps, one.slots, set(nodes)))
     await steps.delete_held(nodes, identifiers)
     for first in range(0, len(nodes), NODES_IN_BATCH):
         with steps.book.change() as batch:
             steps.delete_rows(batch, nodes[first : first + NODES_IN_BATCH])
+
+
+async def _orphans(steps: LocalSteps, listed: Sequence[int], nodes: set[bytes]) -> list[int]:
+    """Keys of an erasure that are there, and nobody's but these people's.
+
+    A number may be others' after store and key file had been restored together: from a row of
+    `subjects`, or because this process made it.
+    """
+    there = await steps.live([slot for slot in listed if slot < steps.slots_before])
+    return sorted(set(there) - await _owned(steps, set(there), nodes)) if there else []
 
 
 async def _owned(steps: LocalSteps, slots: set[int], nodes: set[bytes]) -> set[int]:

@@ -156,6 +156,11 @@ class Tombstones:
         """The number of the last line; 0 where there is none."""
         return self._lines[-1].seq if self._lines else 0
 
+    @property
+    def lines(self) -> Sequence[Tombstone]:
+        """Every erasure, in order; the first has number 1."""
+        return self._lines
+
     async def append(
         self,
         request: str,
