@@ -105,6 +105,9 @@ def weigh(cell: Cell | None, granted: bool, statement: Statement | Record, polic
         return "takes" if at_us > cell.at_us else "late"
     if server and cell.authority == "public":
         return "takes"
+    if statement.kind != "import":
+        # By either clock: where ours was set back, a no must not look older than the yes before.
+        at_us = max(at_us, statement.at_us)
     return "takes" if at_us >= cell.at_us else "late"
 
 
@@ -141,6 +144,8 @@ def apply(row: Row, record: Record) -> list[str]:
 
 def _cell_after(cell: Cell | None, granted: bool, record: Record) -> Cell:
     at_us, authority = said_at_us(record, granted), record.authority
+    if cell is not None and not granted:
+        at_us = max(at_us, cell.at_us)  # it is no older than what it overrules
     if cell is not None and cell.granted == granted:
         at_us = max(at_us, cell.at_us)
         if not granted and cell.authority == "server":

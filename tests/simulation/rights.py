@@ -31,10 +31,13 @@ def records_of(world: World) -> list[Record]:
     return [decode_record(row) for _, row in world.store.scan("consent")]
 
 
-def nodes_of(message: Message) -> list[bytes]:
+def nodes_of(message: Message, *, without_shared: bool = False) -> list[bytes]:
     """The identifiers that an event names itself."""
     body = message.body
-    named = (("user_id", body.get("userId")), ("anonymous_id", body.get("anonymousId")))
+    device = body.get("anonymousId")
+    if without_shared and str(device).startswith("tablet-"):
+        device = None
+    named = (("user_id", body.get("userId")), ("anonymous_id", device))
     nodes = (NAMER.node(NAMESPACE_CODE[name], value) for name, value in named if value)
     return [node for node in nodes if node is not None]
 
@@ -48,9 +51,8 @@ def forbidden(
     only where that is nobody: others have spoken for it, too.
     """
     records = records_of(world)
-    is_lent = str(message.body.get("anonymousId")).startswith("tablet-")
-    is_attributed = is_lent and not message.body.get("userId") and sighting.profile_id is not None
-    nodes = [] if is_attributed else nodes_of(message)
+    is_somebodys = sighting.profile_id is not None
+    nodes = nodes_of(message, without_shared=is_somebodys)
     for purpose in outlet.purposes:
         opt_out = world.consent.get(purpose) is True
         why = _forbidden(records, purpose, message.stamp, nodes, opt_out)
