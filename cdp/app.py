@@ -161,7 +161,8 @@ class Daemon:
         )
         begin_new(outlets, self.store, self.cursors, activations)
         self.governance.record_start({one.name: one.purposes for one in outlets})
-        deliveries = Deliveries(outlets, self.metrics)
+        clock = self.environment.clock
+        deliveries = Deliveries(outlets, self.metrics, store=self.store, clock=clock)
         self.governance.call_back_with(deliveries.recall)
         return deliveries
 

@@ -33,7 +33,9 @@ from cdp.errors import CdpError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
+    from cdp.clock import Clock
     from cdp.delivery.destination import Destination, Erasure, ErasureOutcome
+    from cdp.storage.store import Store
     from cdp.telemetry import Metrics
 
 BOOKED: Final = ("offered", "delivered", "filtered", "pending", "dead")  # what metrics show
@@ -90,8 +92,19 @@ class DeadLetterView(msgspec.Struct, frozen=True):
 class Deliveries:
     """All destinations of the daemon."""
 
-    def __init__(self, outlets: Iterable[Outlet], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        outlets: Iterable[Outlet],
+        metrics: Metrics,
+        *,
+        store: Store | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`store` and `clock`: for the rows of earlier destinations, where there is none now."""
         self._outlets = {outlet.name: outlet for outlet in outlets}
+        first = next(iter(self._outlets.values()), None)
+        self._store = first.store if first is not None else store
+        self._clock = first.environment.clock if first is not None else clock
         self._running: dict[str, Delivering] = {}
         for name in self._outlets:
             lag = partial(self._lag, name)
@@ -295,20 +308,20 @@ class Deliveries:
 
     def _owing(self) -> list[str]:
         """Every destination that may owe something: those that run, and those that left rows."""
-        stores = {id(outlet.store): outlet.store for outlet in self._outlets.values()}
-        left = (name for store in stores.values() for name in stored_names(store))
+        left = stored_names(self._store) if self._store is not None else ()
         return sorted({*self._running, *left})
 
     async def _purge(self, name: str, nodes: frozenset[bytes]) -> tuple[int, bool]:
         running = self._running.get(name)
         if running is not None:
             return await running.forgetting.purge(nodes)
-        outlet = self._outlets.get(name) or next(iter(self._outlets.values()))
+        assert self._store is not None, "its rows were found in it"
+        assert self._clock is not None, "it comes with the store"
         return await purge_stored(
-            outlet.store,
+            self._store,
             name,
             nodes,
-            now_us=outlet.environment.clock.now_us(),
+            now_us=self._clock.now_us(),
             is_running=lambda: name in self._running,
         )
 

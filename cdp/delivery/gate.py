@@ -13,7 +13,7 @@ from cdp.delivery.owed import KINDS
 from cdp.domain.change import RESOLVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from cdp.consent.rules import Use
     from cdp.delivery.owed import Owed
@@ -78,24 +78,17 @@ class Gate:
             return "type"
         if event.integrations and not self._selected(event.integrations):
             return "not_selected"
+        person = owed.profile_id
+        standings = self._standings
+        # Of the device where the event is about nobody who is known.
+        standing = standings.standing(person) if person else standings.standing_of_device(event)
         # Looked up in its module each time: it is the one place to put a stricter policy.
         now_us = self._now_us()
-        for standing in self._standings_for(owed, event):
-            decision = policy.may(self._use, event.stamp, standing, now_us)
-            if not decision.allowed:
-                return decision.reason
-        return None
-
-    def _standings_for(self, owed: Owed, event: Event) -> Iterator[Standing]:
-        """Of everybody whom this is about; of the device where that is nobody who is known."""
-        standings = self._standings
-        yield (
-            standings.standing(owed.profile_id)
-            if owed.profile_id
-            else standings.standing_of_device(event)
-        )
-        if owed.other_profile_id:
-            yield standings.standing(owed.other_profile_id)
+        decision = policy.may(self._use, event.stamp, standing, now_us)
+        other = owed.other_profile_id
+        if other and decision.allowed:  # a merge tells of both what their event told of one
+            decision = policy.may(self._use, event.stamp, standings.standing(other), now_us)
+        return None if decision.allowed else decision.reason
 
     @property
     def ready(self) -> bool:

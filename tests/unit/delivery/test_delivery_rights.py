@@ -14,7 +14,9 @@ from cdp.delivery.destination import (
     ErasureUnsupported,
 )
 from cdp.delivery.recipients import recipients_of
+from cdp.domain.change import MERGED
 from cdp.domain.consent import Latest, Standing
+from cdp.domain.event import ConsentStamp
 
 ONE, TWO = ((n).to_bytes(16, "big") for n in (1, 2))
 WITHDRAWN = Standing({"marketing": Latest("denied", 9)})
@@ -290,3 +292,31 @@ async def test_an_erasure_that_takes_too_long_is_asked_again(autojump_clock, mak
     world = make_world(batch_max=10, erase=erase)
     async with world.running() as deliveries:
         assert await deliveries.erase("out", {ONE}, ERASURE) == ErasureRetry("timeout")
+
+
+@pytest.mark.parametrize("withdrawn", [ONE, TWO])
+async def test_a_merge_is_told_only_where_both_people_allow_it(
+    autojump_clock, make_world, withdrawn
+):
+    world = make_world(batch_max=10, receives=frozenset({"event", "merged"}))
+    first = world.append(profiles=[3])
+    world.append_change(MERGED, first, 1, 2)
+    await world.run_for(1)
+    world.standings.of[withdrawn] = WITHDRAWN
+    world.append_change(MERGED, first, 1, 2)
+    await world.run_for(1)
+    kinds = [one.kind for batch in world.service.attempts for one in batch]
+    assert sorted(kinds) == ["event", "merged"]
+    assert world.books().live.filtered == {"withdrawn": 1}
+
+
+async def test_a_merge_is_told_only_where_the_event_it_comes_from_allows_it(
+    autojump_clock, make_world
+):
+    world = make_world(batch_max=10, receives=frozenset({"merged"}))
+    refused = ConsentStamp(present=True, purposes={"marketing": False})
+    first = world.append(profiles=[1], stamp=refused)
+    world.append_change(MERGED, first, 1, 2)
+    await world.run_for(1)
+    assert world.service.attempts == []
+    assert world.books().live.filtered == {"kind": 1, "denied": 1}

@@ -188,8 +188,8 @@ async def test_a_destination_that_attempts_nothing_is_purged_all_the_same(
             assert world.books().live.holds()
             assert deliveries.status()[0].state == "paused"
             return
-    names = ["out"] if state == "stopped" else ["other"]
-    deliveries = Deliveries([world.outlet(name) for name in names], Metrics())
+    outlets = [world.outlet()] if state == "stopped" else []
+    deliveries = Deliveries(outlets, Metrics(), store=world.store, clock=world.clock)
     assert await deliveries.purge(nodes) == left
     assert await deliveries.purge(nodes) == 0
     assert rows_of(world, nodes) == 0
