@@ -205,13 +205,12 @@ class PrivacyDesk:
         nodes = [self._rights.held.node(*identifier) for identifier in identifiers]
         known = [node for node in nodes if node is not None]
         governance = self._governance
-        batch = self._store.batch()
-        lifted = governance.suppression.lift(batch, known)
-        for node in known:
-            governance.audit.add(
-                batch, actor=by, action="unsuppressed", object=node, details={"reason": reason}
-            )
-        self._store.write(batch)
+        with self._rights.book.change() as batch:
+            lifted = governance.suppression.lift(batch, known)
+            for node in known:
+                governance.audit.add(
+                    batch, actor=by, action="unsuppressed", object=node, details={"reason": reason}
+                )
         governance.ledger.suppressed(known)
         await self._store.sync()
         return {"unsuppressed": lifted}

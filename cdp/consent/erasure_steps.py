@@ -43,6 +43,8 @@ _OF_NODE: Final = ("identifiers", "fragments", "subjects", "standing")
 _UNDER_NODE: Final = ("timeline", "logins")
 _SHREDDED: Final = ("keys", "subjects")
 
+_END: Final = b"\xff" * 16
+
 Nodes: TypeAlias = "Collection[bytes]"
 
 
@@ -195,6 +197,7 @@ class LocalSteps:
         )
         with self._book.change() as batch:
             note_applied(self._store, batch, seq)
+            self._house.suppression.release(batch, secret.nodes, request.id)
 
     async def destroy(self, slots: Sequence[int]) -> None:
         """Destroys keys, and what was opened with them in memory."""
@@ -212,6 +215,8 @@ class LocalSteps:
                 request.counts["consent"] = request.counts.get("consent", 0) + records
                 self._book.put(batch, request)
             await trio.lowlevel.checkpoint()
+        if counts["rejected"]:  # under keys that others' events share, so the bytes themselves go
+            await self._store.reclaim("rejected", b"", _END)
         with self._book.change() as batch:
             for store, count in counts.items():
                 request.counts[store] = request.counts.get(store, 0) + count
@@ -249,8 +254,8 @@ class LocalSteps:
             left = sorted(store for store, count in checks.items() if count)
             with self._book.change() as batch:
                 self._judge(batch, request, secret, left)
-            if request.state == "downstream" and not request.suppress:
-                self._house.ledger.suppressed(secret.nodes)  # they may be no longer
+            if not self._house.suppression.nodes.issuperset(secret.nodes):
+                self._house.ledger.suppressed(secret.nodes)  # they are no longer
         await self._store.sync()
 
     def _judge(self, batch: Batch, request: Request, secret: Secret, left: list[str]) -> None:
@@ -260,10 +265,9 @@ class LocalSteps:
             self._move(batch, request, again, round=request.rounds, left=left)
             return
         request.problems += [f"still_found:{store}" for store in left]
-        if not request.suppress:
-            self._house.suppression.release(batch, secret.nodes, request.id)
-            if request.downstream:  # those who come back are received anew
-                self.delete_received(batch, secret)
+        self._house.suppression.release(batch, secret.nodes, request.id)
+        if not request.suppress and request.downstream:  # those who come back are received anew
+            self.delete_received(batch, secret)
         self._move(batch, request, "downstream", left=left)
 
     def delete_received(
@@ -293,11 +297,14 @@ class LocalSteps:
 
     def _seal(self, request: Request, secret: Secret, nodes: set[bytes], state: str) -> None:
         house = self._house
-        holder = FOR_GOOD if request.suppress else request.id
         secret.nodes = sorted(nodes.union(secret.nodes))
         with self._book.change() as batch:
             house.suppression.add(
-                batch, nodes, reason=request.kind, now_us=house.clock.now_us(), holder=holder
+                batch,
+                nodes,
+                reason=request.kind,
+                now_us=house.clock.now_us(),
+                holders=_holders(request),
             )
             self._book.seal(batch, request, secret)
             if state == request.state:
@@ -313,9 +320,8 @@ class LocalSteps:
         if not shared:
             return
         secret.nodes = sorted(set(secret.nodes).difference(shared))
-        holder = FOR_GOOD if request.suppress else request.id
         with self._book.change() as batch:
-            house.suppression.release(batch, shared, holder)
+            house.suppression.release(batch, shared, *_holders(request))
             self._book.seal(batch, request, secret)
             self._book.put(batch, request)
         house.ledger.suppressed(shared)
@@ -380,3 +386,8 @@ class LocalSteps:
     async def _scan(self, values: set[str]) -> byte_scan.Scanned:
         assert self._house.data_dir is not None
         return await self._house.run_in_thread(byte_scan.scan, self._house.data_dir, sorted(values))
+
+
+def _holders(request: Request) -> tuple[bytes, ...]:
+    """Who holds the person suppressed: the erasure while it runs, and mostly for good."""
+    return (request.id, FOR_GOOD) if request.suppress else (request.id,)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from cdp.consent.erasure_steps import NODES_IN_BATCH
+from cdp.consent.requests import RequestUnknown
 from cdp.consent.suppression import FOR_GOOD
 from cdp.consent.tombstones import applied_seq, note_applied
 
@@ -59,7 +60,7 @@ def _suppress(steps: LocalSteps, one: Tombstone) -> None:
     house, nodes = steps.house, one.node_keys()
     holder = FOR_GOOD if one.suppress else HOLDER
     with steps.book.change() as batch:
-        house.suppression.add(batch, nodes, reason="erasure", now_us=one.at_us, holder=holder)
+        house.suppression.add(batch, nodes, reason="erasure", now_us=one.at_us, holders=[holder])
     house.ledger.suppressed(nodes)
 
 
@@ -68,13 +69,21 @@ async def _erase_again(steps: LocalSteps, one: Tombstone) -> None:
     if one.erase:
         await _shred_and_purge(steps, one)
     with steps.book.change() as batch:
-        if not one.suppress:
-            house.suppression.release(batch, nodes, HOLDER)
+        house.suppression.release(batch, nodes, HOLDER, *_spent(steps, one))
         note_applied(house.store, batch, one.seq)
         _note(steps, batch, one, keys=len(one.slots))
-    if not one.suppress:
+    if not house.suppression.nodes.issuperset(nodes):
         house.ledger.suppressed(nodes)
     await house.store.sync()
+
+
+def _spent(steps: LocalSteps, one: Tombstone) -> list[bytes]:
+    """The holder that will not let go by itself: a request that knows nobody any more."""
+    try:
+        request = steps.book.get(one.request)
+    except RequestUnknown:
+        return []
+    return [] if steps.book.secret(request) is not None else [request.id]
 
 
 def _note(steps: LocalSteps, batch: Batch, one: Tombstone, *, keys: int) -> None:

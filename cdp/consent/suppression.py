@@ -15,7 +15,7 @@ from cdp.clock import isoformat
 from cdp.domain.identifier import NODE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from cdp.storage.store import Batch, Store
 
@@ -57,38 +57,42 @@ class Suppression:
         *,
         reason: str,
         now_us: int,
-        holder: bytes = FOR_GOOD,
+        holders: Collection[bytes] = (FOR_GOOD,),
     ) -> int:
-        """Suppresses identifiers, at once in memory; how many were not suppressed before."""
+        """Suppresses identifiers, at once in memory; how many were not suppressed before.
+
+        An identifier may be in one `add` or `release` of a batch only.
+        """
         count = 0
         for node in dict.fromkeys(nodes):
             assert len(node) == NODE_BYTES, "only nodes are suppressed"
             row = self.row(node) or Suppressed(now_us, reason, [])
-            if holder not in row.holders:
-                if holder == FOR_GOOD:
-                    row.reason = reason
-                row.holders.append(holder)
+            fresh = [holder for holder in holders if holder not in row.holders]
+            if FOR_GOOD in fresh:
+                row.reason = reason
+            if fresh:
+                row.holders += fresh
                 batch.put(FAMILY, node, _encode(row))
             count += node not in self.nodes
             self.nodes.add(node)
         return count
 
     def lift(self, batch: Batch, nodes: Iterable[bytes]) -> int:
-        """Lets identifiers be heard of again, whoever held them; how many were suppressed."""
-        found = [node for node in dict.fromkeys(nodes) if self.row(node) is not None]
-        for node in found:
-            batch.delete(FAMILY, node)
-            self.nodes.discard(node)
-        return len(found)
+        """Lets identifiers be heard of again; how many are, at once.
 
-    def release(self, batch: Batch, nodes: Iterable[bytes], holder: bytes) -> list[bytes]:
-        """One holder lets go; the identifiers that nobody holds any more."""
+        Those that an erasure holds which still runs are when it has ended: nothing new may come
+        in while it looks for what is left.
+        """
+        return len(self.release(batch, nodes, FOR_GOOD))
+
+    def release(self, batch: Batch, nodes: Iterable[bytes], *holders: bytes) -> list[bytes]:
+        """Holders let go; the identifiers that nobody holds any more."""
         free = []
         for node in dict.fromkeys(nodes):
             row = self.row(node)
-            if row is None or holder not in row.holders:
+            if row is None or set(holders).isdisjoint(row.holders):
                 continue
-            row.holders.remove(holder)
+            row.holders = [holder for holder in row.holders if holder not in holders]
             if row.holders:
                 batch.put(FAMILY, node, _encode(row))
                 continue

@@ -378,3 +378,36 @@ async def test_nothing_said_after_the_seal_is_recorded_about_the_person(world, a
     world.store.write(batch)
     assert world.ledger.standing(node(*ADA[0])).suppressed
     assert not world.ledger.standing(node(*BOB[0])).suppressed
+
+
+async def test_lifting_waits_for_the_erasure_that_runs(world, autojump_clock):
+    """Nothing new may come in while it destroys and looks."""
+    request_id = await world.ask(ADA)
+    lifted = []
+
+    async def settled():
+        with world.book.change() as batch:
+            lifted.append(world.suppression.lift(batch, nodes(ADA)))
+        assert world.suppression.nodes == set(nodes(ADA))
+        await trio.lowlevel.checkpoint()
+
+    world.instead(settled=settled)
+    (told,) = await world.run_to_end(request_id)
+    assert told["state"] == "complete"
+    assert lifted == [0]
+    assert world.suppression.nodes == set()
+    assert list(world.store.items("suppressed")) == []
+
+
+async def test_rejected_events_of_the_person_are_compacted_away(world, autojump_clock):
+    """Their key is that of a day, which others' events share: it cannot be destroyed yet."""
+    reclaimed = []
+    reclaim = world.store.reclaim
+
+    async def note(family, start, end):
+        reclaimed.append(family)
+        await reclaim(family, start, end)
+
+    world.store.reclaim = note
+    await world.erase(ADA)
+    assert reclaimed == ["rejected"]

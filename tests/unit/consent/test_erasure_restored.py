@@ -139,6 +139,29 @@ async def test_a_store_from_the_middle_of_an_erasure_goes_on_with_it(world, auto
         assert len(again.readable_events(BOB)) == 3
 
 
+async def test_a_request_that_was_over_holds_nobody_in_a_restored_store(world, autojump_clock):
+    """Its own key is gone, so it cannot say whom it held: the ledger of erasures can."""
+    copies = []
+    request_id = await world.ask(ADA, suppress=False)
+    write = world.store.write
+
+    def write_and_copy(batch):
+        write(batch)
+        if world.erasures.get(request_id)["state"] == "sealed" and not copies:
+            copies.append(copy_of_store(world))
+
+    world.store.write = write_and_copy
+    await world.run_to_end(request_id)
+    del world.store.write
+    assert world.suppression.nodes == set()
+    world = world.restored(store=copies[0])
+    assert world.suppression.nodes == set(nodes(ADA))
+    await world.reapply()
+    await world.run_to_end(request_id)
+    assert world.erasures.get(request_id)["problems"] == ["restored_after_its_end"]
+    assert world.suppression.nodes == set()
+
+
 async def test_somebody_who_may_come_back_may_after_a_restore_too(world, autojump_clock):
     old = copy_of_store(world)
     await world.erase(ADA, suppress=False)

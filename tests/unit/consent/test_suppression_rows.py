@@ -41,7 +41,9 @@ def test_it_goes_with_its_last_holder():
     for holder in (b"one", b"two"):
         write(
             store,
-            lambda b, holder=holder: suppression.add(b, [A], reason="r", now_us=1, holder=holder),
+            lambda b, holder=holder: suppression.add(
+                b, [A], reason="r", now_us=1, holders=[holder]
+            ),
         )
     assert write(store, lambda b: suppression.release(b, [A, B], b"one")) == []
     assert suppression.nodes == {A}
@@ -49,11 +51,15 @@ def test_it_goes_with_its_last_holder():
     assert Suppression(store).nodes == suppression.nodes == set()
 
 
-def test_lifting_does_not_ask_who_holds():
+def test_what_is_lifted_is_free_unless_an_erasure_still_runs():
     store = MemoryStore()
     suppression = Suppression(store)
     write(store, lambda b: suppression.add(b, [A], reason="erasure", now_us=1))
+    both = (b"running", b"")
+    write(store, lambda b: suppression.add(b, [B], reason="erasure", now_us=1, holders=both))
     assert write(store, lambda b: suppression.lift(b, [A, B])) == 1
+    assert Suppression(store).nodes == suppression.nodes == {B}
+    assert write(store, lambda b: suppression.release(b, [B], b"running")) == [B]
     assert Suppression(store).nodes == suppression.nodes == set()
 
 
