@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 VERIFIED_TOGETHER_MAX: Final = 32  # people whose traces one reading of the files looks for
 LOOK_S: Final = 600.0  # at the latest, a loop looks again whether there is something to do
+TELL_S: Final = 10.0  # of one destination's part in a round of telling
 AGAIN_S: Final = 10.0  # after something that is not the store's failed
 EXPORT_AGAIN_S: Final = 60.0
 ACTOR: Final = "erasure"
@@ -330,7 +331,11 @@ class Erasures:
         return await self._finish_told(begun)
 
     async def _tell_one(self, jobs: Sequence[tuple[bytes, Job]]) -> None:
+        """Tells one destination, for so long that one which hangs does not hold up the others."""
+        until_s = trio.current_time() + TELL_S
         for request_id, job in jobs:
+            if trio.current_time() >= until_s:
+                return  # the rest is due in the next round
             request = self._book.get(request_id)
             secret = self._book.secret(request)
             if secret is not None and request.state == "downstream":
@@ -381,6 +386,9 @@ class Erasures:
         if self._metrics is not None and request.kind == "erasure":
             for stage, seconds in receipts.durations_s(request).items():
                 self._metrics.histogram("cdp_erasure_stage_seconds", stage=stage).observe(seconds)
+            for name, seconds in receipts.told_after_s(request, jobs).items():
+                series = "cdp_erasure_destination_seconds"
+                self._metrics.histogram(series, destination=name).observe(seconds)
         self._wake()
 
     async def _lost(self, request: Request) -> None:

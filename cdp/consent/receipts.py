@@ -92,6 +92,16 @@ def durations_s(request: Request) -> dict[str, float]:
     return found
 
 
+def told_after_s(request: Request, jobs: Sequence[Job]) -> dict[str, float]:
+    """How long after the seal each destination had confirmed that it forgot the person."""
+    sealed_us = request.times.get("sealed", request.times["received"])
+    return {
+        job.destination: max(0, job.times["confirmed"] - sealed_us) / SECOND_US
+        for job in jobs
+        if job.state == "confirmed"
+    }
+
+
 def stores_form(request: Request) -> list[Json]:
     """Each store: what was erased in it, and what was left when somebody looked."""
     names = sorted(request.counts.keys() | request.checks.keys())

@@ -407,8 +407,10 @@ class World:
             async with trio.open_nursery() as nursery:
                 stopping = trio.Event()
                 nursery.start_soon(self.erasures.run, stopping)
-                while not until():  # noqa: ASYNC110 - in virtual time
-                    await trio.sleep(0.25)
+                looks = 0
+                while not until():  # in virtual time, ever more rarely
+                    await trio.sleep(min(600.0, 0.25 * 2 ** (looks // 400)))
+                    looks += 1
                 stopping.set()
 
     async def run_to_end(self, *request_ids, within_s=60 * DAY_S):
