@@ -211,6 +211,7 @@ FIELDS: Final = frozenset(
         *("filtered", "found", "free_bytes", "head", "host", "kind", "lag", "limit", "log"),
         *("message", "mode", "offset", "offset_end", "offset_start", "pending", "phase", "pid"),
         *("plugin", "port", "profiles", "purpose", "reader", "reason", "records", "rejected"),
+        *("due_s", "request"),
         *("retry_after_s", "schema", "signal", "size_bytes", "source", "sources", "state"),
         *("status", "timeout_s", "type", "until", "url", "version", "window_s"),
     )

@@ -1,9 +1,10 @@
 """Runs people's requests: takes them in, and carries each one to its end, over any crash.
 
-Four loops. The first seals as soon as a request is approved, and answers what can be answered at
+Five loops. The first seals as soon as a request is approved, and answers what can be answered at
 once; the second shreds, purges and verifies; the third tells the destinations; the fourth destroys
-the keys of requests that are over. A request is always in one state that its row names, so after a
-crash each loop finds its work in the store.
+the keys of requests that are over; the fifth tells the operator of what stays open for long. A
+request is always in one state that its row names, so after a crash each loop finds its work in the
+store.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import trio
 
 from cdp.clock import SECOND_US
 from cdp.consent import receipts
+from cdp.consent.deadlines import Reminders
 from cdp.consent.destinations_told import SETTLED, DestinationsTold, done_at
 from cdp.consent.erasure_steps import LocalSteps
 from cdp.consent.requests import ENDED, KINDS, WAITING, RequestRefused, Secret
@@ -82,6 +84,7 @@ class Erasures:
             outside=outside,
             retry_us_max=retry_us_max,
         )
+        self._reminders = Reminders(book, house.clock, metrics, journal)
         self._news = trio.Event()
 
     @property
@@ -214,7 +217,10 @@ class Erasures:
         self._house.suppression.reload()
         self._book.reload()
         async with trio.open_nursery() as nursery:
-            for step in (self._start_approved, self._erase, self._tell, self._burn_keys):
+            for step in (
+                *(self._start_approved, self._erase, self._tell, self._burn_keys),
+                self._reminders.remind,
+            ):
                 nursery.start_soon(self._loop, step, stopping)
             await stopping.wait()
             nursery.cancel_scope.cancel()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cdp.clock import SECOND_US, isoformat
+from cdp.consent.deadlines import alarms_us, due_at_us
 from cdp.consent.destinations_told import DONE
-from cdp.consent.requests import ENDED, alarms_us, due_at_us
+from cdp.consent.requests import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ _STAGES: Final = (
 def told(request: Request, jobs: Sequence[Job], exports: Sequence[str] = ()) -> Json:
     """A request as everybody outside sees it."""
     received_us = request.times["received"]
-    due = due_at_us(request.regulation, received_us)
+    due = due_at_us(request.regulation, received_us, request.kind)
     return {
         "id": request.name,
         "kind": request.kind,
@@ -41,7 +42,9 @@ def told(request: Request, jobs: Sequence[Job], exports: Sequence[str] = ()) -> 
         "completed_at": isoformat(_ended_us(request)) if request.state in ENDED else None,
         "regulation": request.regulation,
         "due_at": isoformat(due),
-        "alarms_at": [isoformat(at) for at in alarms_us(request.regulation, received_us)],
+        "alarms_at": [
+            isoformat(at) for at in alarms_us(request.regulation, received_us, request.kind)
+        ],
         "channel": request.channel,
         "hold": request.hold,
         "reason": request.reason,

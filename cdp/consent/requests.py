@@ -1,4 +1,4 @@
-"""What people ask for as their right: rows of requests, how far they are, and when they are due.
+"""What people ask for as their right: rows of requests, and how far they are.
 
 Whom a request is about is sealed under a key of the request's own, which is destroyed when the
 request ends: what stays says what was done and when, and of whom nothing. Everything else that a
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from cdp.clock import DAY_US
 from cdp.errors import CdpError, Overloaded, StoreDamaged
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ ID_BYTES: Final = 16
 KINDS: Final = ("erasure", "access", "portability", "restriction", "suppression")
 WAITING: Final = frozenset({"received", "on_hold", "verified", "approved"})  # can be cancelled
 ENDED: Final = frozenset({"complete", "partially_complete", "denied", "cancelled"})
-GDPR_DAYS: Final = 30
-CCPA_DAYS: Final = 45
-ALARM_DAYS: Final = (10, 25, 30)
 LISTED_ROWS: Final = 500  # read at a time
 
 Pair: TypeAlias = tuple[str, str]  # namespace, value
@@ -110,6 +106,7 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
     rounds: int = 0  # of purging again after something was found
     problems: list[str] = []
     sealed: bytes = b""
+    alarms_told: int = 0  # see cdp.consent.deadlines
     key_left: bool = True  # the request's own key is not destroyed yet
 
     @property
@@ -121,22 +118,6 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Request).decode
 _decode_secret = msgspec.msgpack.Decoder(Secret).decode
-
-
-def due_at_us(regulation: str, received_at_us: int) -> int:
-    """By when a request has to be answered; the stricter law where none is named."""
-    days = CCPA_DAYS if regulation in ("ccpa", "cpra") else GDPR_DAYS
-    return received_at_us + days * DAY_US
-
-
-def alarms_us(regulation: str, received_at_us: int) -> list[int]:
-    """When somebody should be told that a request is still open."""
-    due_us = due_at_us(regulation, received_at_us)
-    return [
-        received_at_us + days * DAY_US
-        for days in ALARM_DAYS
-        if received_at_us + days * DAY_US <= due_us
-    ]
 
 
 class RequestBook:

@@ -170,7 +170,8 @@ class World:
         self.starts = kept.get("starts", 0) + 1
         self.clock = Clock()
         self.metrics = Metrics()
-        self.journal = Journal(self.clock, write=lambda _: None)
+        self.told = []
+        self.journal = Journal(self.clock, write=self.told.append)
         self._open()
 
     def _open(self):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cdp.clock import DAY_US
-from cdp.consent.requests import RequestRefused, RequestUnknown, alarms_us, due_at_us
+from cdp.consent.deadlines import alarms_us, due_at_us
+from cdp.consent.requests import RequestRefused, RequestUnknown
 from cdp.errors import Overloaded
 from tests.unit.consent.erasure_house import ADA, BOB, ErasureHouse, asked, node
 
