@@ -35,8 +35,8 @@ port = {gateway_port}
 port = {control_port}
 token = "file:secrets/control.token"
 
-[sources.website]
-kind = "browser"
+[sources.website]                 # played from Python here; a browser's key would be public, and
+kind = "server"                   # what it grants would count only with `grants` and its origins
 write_key = "wk_website"
 
 [sources.backend]

@@ -123,6 +123,8 @@ class Ledger:
         counts.filtered[reason] = counts.filtered.get(reason, 0) + 1
         assert counts.dead >= 0, "a dead letter ended that was never counted"
         batch.delete("dead", row_key(self._name, owed.offset))
+        # Its history counts each end once: this one takes the place of the earlier.
+        self._outcomes.add(owed, REDRIVEN, reason, 0)
         self._outcomes.add(owed, FILTERED, reason, owed.attempts)
 
     def close(self, batch: Batch, now_us: int) -> None:

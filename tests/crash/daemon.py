@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WRITE_KEY = "bench-key"
 WEBHOOK_SECRET = "a webhook secret of the tests, long enough"
 IDENTITY_KEY = "0123456789abcdef" * 4
+ENVIRON = {"CDP_IDENTITY_KEY": IDENTITY_KEY, "CDP_WEBHOOK_SECRET": WEBHOOK_SECRET}
 READY_TIMEOUT_S = 60.0
 Json = dict[str, Any]
 

@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 
 from tests.crash import aftermath
-from tests.crash.daemon import IDENTITY_KEY, WEBHOOK_SECRET, WRITE_KEY, Daemon, Settings
+from tests.crash.daemon import WEBHOOK_SECRET, WRITE_KEY, Daemon, Settings
 from tests.crash.receiver import Receiver
 from tests.crash.traffic import ANONYMOUS_STEPS, Traffic, person_and_step
 
@@ -39,7 +39,6 @@ PEOPLE = 48
 SENDERS = 6
 OUTAGE_EVERY = 4
 DRAIN_TIMEOUT_S = 120.0
-ENVIRON = {"CDP_IDENTITY_KEY": IDENTITY_KEY, "CDP_WEBHOOK_SECRET": WEBHOOK_SECRET}
 
 _PICKY = """
 [destinations.picky]
@@ -160,8 +159,8 @@ def test_the_load_was_worth_the_name(after: Aftermath) -> None:
 
 @pytest.mark.slow
 def test_every_acknowledged_event_is_in_the_log_once(after: Aftermath) -> None:
-    with aftermath.stored(after.daemon.data_dir) as store:
-        logged = Counter(event.message_id for event in aftermath.events(store))
+    with aftermath.stored(after.daemon) as data:
+        logged = Counter(event.message_id for event in aftermath.events(data))
     assert [one for one, count in logged.items() if count > 1] == []
     assert after.acknowledged - set(logged) == set()
     assert set(logged) - after.acknowledged == set(), "senders retry until they are answered"
@@ -169,8 +168,8 @@ def test_every_acknowledged_event_is_in_the_log_once(after: Aftermath) -> None:
 
 @pytest.mark.slow
 def test_a_persons_events_are_logged_in_the_order_of_their_requests(after: Aftermath) -> None:
-    with aftermath.stored(after.daemon.data_dir) as store:
-        logged = steps_by_person(event.message_id for event in aftermath.events(store))
+    with aftermath.stored(after.daemon) as data:
+        logged = steps_by_person(event.message_id for event in aftermath.events(data))
     assert all(steps == list(range(len(steps))) for steps in logged.values())
 
 
@@ -193,16 +192,16 @@ def test_each_person_is_one_profile_with_every_event_counted_once(after: Afterma
 
 @pytest.mark.slow
 def test_fragments_hold_as_many_events_as_the_log(after: Aftermath) -> None:
-    with aftermath.stored(after.daemon.data_dir) as store:
-        held = sum(sum(one.event_counts.values()) for one in aftermath.fragments(store))
-        timeline = sum(1 for _ in store.items("timeline"))
+    with aftermath.stored(after.daemon) as data:
+        held = sum(sum(one.event_counts.values()) for one in aftermath.fragments(data))
+        timeline = sum(1 for _ in data.items("timeline"))
     assert held == timeline == len(after.acknowledged)
 
 
 @pytest.mark.slow
 def test_the_conservation_law_is_exact(after: Aftermath) -> None:
-    with aftermath.stored(after.daemon.data_dir) as store:
-        activations = len(aftermath.records(store, "activations"))
+    with aftermath.stored(after.daemon) as data:
+        activations = len(aftermath.records(data, "activations"))
     for name, one in after.status["destinations"].items():
         ended = one["delivered"] + sum(one["filtered"].values()) + one["dead"]
         assert one["offered"] == ended + one["pending"] == activations, name
@@ -241,7 +240,5 @@ def test_a_persons_events_are_first_delivered_in_log_order(after: Aftermath) -> 
 
 @pytest.mark.slow
 def test_the_log_folded_anew_gives_the_same_bytes(after: Aftermath) -> None:
-    with aftermath.stored(after.daemon.data_dir) as store:
-        kept = aftermath.digests(store)
-        anew = aftermath.digests(aftermath.rebuilt(store, after.daemon.config, ENVIRON))
-    assert anew == kept
+    with aftermath.stored(after.daemon) as data:
+        assert aftermath.rebuilt(data) == aftermath.kept(data)

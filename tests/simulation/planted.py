@@ -15,6 +15,8 @@ import trio
 from msgspec.structs import replace
 
 from cdp.consent import policy
+from cdp.consent.ledger import ConsentLedger
+from cdp.consent.suppression import Suppression
 from cdp.delivery import actor as delivery_actor
 from cdp.delivery import attempt as attempt_module
 from cdp.delivery.backlog import Backlog, Feed
@@ -24,10 +26,11 @@ from cdp.delivery.lanes import Lanes
 from cdp.delivery.ledger import Ledger
 from cdp.delivery.owed import DeliveryIds
 from cdp.domain.profile import TraitValue
-from cdp.ingestion import actor as intake_actor
 from cdp.ingestion import endpoints
+from cdp.ingestion import writer as writer_module
 from cdp.ingestion.actor import Intake
 from cdp.ingestion.submission import Group
+from cdp.ingestion.writer import GroupWriter
 from cdp.storage import fold
 from cdp.storage.log import Log
 from tests.simulation.patching import patched
@@ -63,23 +66,24 @@ def acknowledge_before_sync() -> Any:
 
 def no_deduplication() -> Any:
     """An event that was stored before is stored again."""
-    return patched(intake_actor, "within_window", lambda *_: False)
+    return patched(writer_module, "within_window", lambda *_: False)
 
 
 def deduplication_in_another_batch() -> Any:
     """What was seen is remembered in a write of its own, after the events."""
-    original_write, original_remember = Intake._write, intake_actor.remember
+    original_write, original_remember = GroupWriter.write, writer_module.remember
 
-    def write(self: Intake, submissions: Any) -> None:
+    def write(self: GroupWriter, submissions: Any) -> Any:
         later: list[Any] = []
-        with patched(intake_actor, "remember", lambda batch, *rest: later.append(rest)):
-            original_write(self, submissions)
+        with patched(writer_module, "remember", lambda batch, *rest: later.append(rest)):
+            tallies = original_write(self, submissions)
         for rest in later:
-            batch = self.store.batch()
+            batch = self._store.batch()
             original_remember(batch, *rest)
-            self.store.write(batch)
+            self._store.write(batch)
+        return tallies
 
-    return patched(Intake, "_write", write)
+    return patched(GroupWriter, "write", write)
 
 
 def duplicate_answered_at_once() -> Any:
@@ -286,13 +290,53 @@ def readers_not_woken() -> Any:
 
 def readers_told_before_sync() -> Any:
     """The folds, and with them the destinations, hear of events that are not on disk yet."""
-    original = Intake._write
+    original = GroupWriter.write
 
-    def write(self: Intake, submissions: Any) -> None:
-        original(self, submissions)
+    def write(self: GroupWriter, submissions: Any) -> Any:
+        tallies = original(self, submissions)
         self._events.publish()
+        return tallies
 
-    return patched(Intake, "_write", write)
+    return patched(GroupWriter, "write", write)
+
+
+def stamp_asked_alone() -> Any:
+    """What the event said counts, and what its person said since does not."""
+    original = policy.may
+
+    def may(use: Any, stamp: Any, standing: Any, now_us: int) -> Any:
+        decision = original(use, stamp, standing, now_us)
+        said = all(stamp.purposes.get(purpose) is True for purpose in use.purposes)
+        return policy.Decision(True, "granted") if said else decision
+
+    return patched(policy, "may", may)
+
+
+def standing_asked_alone() -> Any:
+    """What a person says now counts for what they did before, too."""
+    original = policy.may
+
+    def may(use: Any, stamp: Any, standing: Any, now_us: int) -> Any:
+        agreed = replace(stamp, present=True, purposes=dict.fromkeys(use.purposes, True))
+        return original(use, agreed, standing, now_us)
+
+    return patched(policy, "may", may)
+
+
+def standing_never_refreshed() -> Any:
+    """Where a person stands is looked up once, and kept."""
+    return patched(ConsentLedger, "changed", lambda self, *_: None)
+
+
+def suppression_forgotten_at_restart() -> Any:
+    """Who was erased may come back once the process has ended."""
+    original = Suppression.__init__
+
+    def make(self: Suppression, store: Any) -> None:
+        original(self, store)
+        self.nodes.clear()
+
+    return patched(Suppression, "__init__", make)
 
 
 # What follows we did not have to invent: the simulation found these in the real code.
@@ -336,6 +380,10 @@ BUGS: Final[dict[str, Callable[[], Any]]] = {
         silence_taken_for_success,
         readers_not_woken,
         readers_told_before_sync,
+        stamp_asked_alone,
+        standing_asked_alone,
+        standing_never_refreshed,
+        suppression_forgotten_at_restart,
         refused_batch_is_published,
         death_is_not_awaited,
         sleep_with_the_log_unread,
