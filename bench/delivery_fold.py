@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 EVENTS = 100_000
 PEOPLE = 5_000
 BATCH = 1_024
+WAIT_MAX_S = 300
 
 
 class NoSettings(Settings, frozen=True):

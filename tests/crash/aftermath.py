@@ -30,7 +30,6 @@ from tests.crash.daemon import ENVIRON
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
-    from pathlib import Path
 
     from cdp.config import Config
     from cdp.storage.store import Store

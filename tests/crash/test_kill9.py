@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 
 from tests.crash import aftermath
-from tests.crash.daemon import WEBHOOK_SECRET, WRITE_KEY, Daemon, Settings
+from tests.crash.daemon import WRITE_KEY, Daemon, Settings
 from tests.crash.receiver import Receiver
 from tests.crash.traffic import ANONYMOUS_STEPS, Traffic, person_and_step
 

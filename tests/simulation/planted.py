@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from cdp.consent import policy
 from cdp.consent.ledger import ConsentLedger
 from cdp.consent.suppression import Suppression
-from cdp.delivery import actor as delivery_actor
 from cdp.delivery import attempt as attempt_module
+from cdp.delivery import flights
 from cdp.delivery.backlog import Backlog, Feed
 from cdp.delivery.destination import Delivered
 from cdp.delivery.gate import Gate
@@ -274,7 +274,7 @@ def silence_taken_for_success() -> Any:
             return result
         return attempt_module.Attempt([Delivered()] * len(batch), "answered")
 
-    return patched(delivery_actor, "attempt", attempt)
+    return patched(flights, "attempt", attempt)
 
 
 def readers_not_woken() -> Any:
