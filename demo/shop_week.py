@@ -72,7 +72,7 @@ def play(stage: Stage, calls: list[Call]) -> None:
     """Sends the week, day by day, through one SDK client a source."""
     logging.getLogger("segment").setLevel(logging.CRITICAL)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    monday = today - timedelta(days=len(DAYS))
+    monday = today - timedelta(days=len(DAYS) - 1)
     failures: list[str] = []
     clients = {
         source: Client(

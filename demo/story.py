@@ -7,7 +7,7 @@ the call alone, so the demo can check the daemon's books against the story.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,8 +50,13 @@ class Call:
         return "shop-" + self.when.replace(" ", "-").replace(":", "")
 
     def time(self, monday: datetime) -> datetime:
-        """When it happened."""
+        """When it happened; Sunday is today, and what happens then happens now.
+
+        A denial counts from when it was heard, so that nobody's clock can put a yes behind it.
+        """
         day, clock = self.when.split()
+        if day == DAYS[-1]:
+            return datetime.now(UTC)
         hour, minute = clock.split(":")
         return monday + timedelta(days=DAYS.index(day), hours=int(hour), minutes=int(minute))
 
