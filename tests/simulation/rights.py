@@ -108,19 +108,21 @@ def justified(
 def excused(world: World) -> set[str]:
     """Events that may be gone, because somebody asked to be forgotten.
 
-    Those of the person, and those of the devices that the person had alone: which of them were
-    linked to the person when the erasure came is not told here. On shared devices nothing but the
-    person's own events may be missing.
+    Those of the person, and those of every device on which the person was ever known: to us it is
+    the person's until somebody else signs in there, and it is not told here when that was.
     """
-    return {
-        message_id
-        for message_id, message in world.messages.items()
-        if message.person in world.asked_to_erase or _names_one_of(message, world.asked_to_erase)
+    names = {f"user-{one}" for one in world.asked_to_erase}
+    good = {one: message for one, message in world.messages.items() if message.good}
+    theirs = {
+        one
+        for one, message in world.messages.items()
+        if message.person in world.asked_to_erase
+        or (message.good and message.body.get("userId") in names)
     }
-
-
-def _names_one_of(message: Message, people: set[int]) -> bool:
-    return message.good and message.body.get("userId") in {f"user-{one}" for one in people}
+    devices = {good[one].body.get("anonymousId") for one in theirs & good.keys()} - {None}
+    return theirs | {
+        one for one, message in good.items() if message.body.get("anonymousId") in devices
+    }
 
 
 def check_not_erased(
