@@ -134,6 +134,7 @@ def _outlet(store: Store, events: Log, activations: Log) -> Outlet:
         settings=NoSettings(),
         rules=Rules.from_config(Config()),
         standings=Everybody(environment.clock.now_us()),
+        leaves=lambda events: [],
         limits=Limits(),
         environment=environment,
         store=store,

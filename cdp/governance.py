@@ -60,6 +60,10 @@ class Standings:
         """Whether it is known who is who."""
         return self._people.ready
 
+    def leaves(self, events: Sequence[Event]) -> list[bytes]:
+        """The identifiers that events are stored under."""
+        return [nodes[0] for nodes in self._namer.nodes([*map(named_in_event, events)]) if nodes]
+
     def standing_of_device(self, event: Event) -> Standing:
         """Where an event's own identifiers stand, where it belongs to nobody who is known."""
         (nodes,) = self._namer.nodes([named_in_event(event)])

@@ -53,7 +53,7 @@ class Delivering:
         self._ids = DeliveryIds(outlet.name)
         self._finished: list[tuple[list[Owed], Attempt]] = []
         self.flights = Flights()
-        self.recipients = Recipients(outlet.store, outlet.name)
+        self.recipients = Recipients(outlet.store, outlet.name, outlet.leaves)
         self.destination: Destination[Any] | None = None  # once it has started
         self.forgetting = Forgetting(self)
         self._gate = outlet.gate()
@@ -220,14 +220,14 @@ class Delivering:
             batch = self.backlog.next_batch(now_s)
             if not batch:
                 return
-            self.recipients.note(batch, self._clock.now_us())
+            sync_first = self.recipients.note(batch, self._clock.now_us())
             self._rate.take(now_s)
             self.circuit.start(now_s)
             self.in_flight += 1
             self._launched_s = now_s
             deliveries = self._deliveries(batch)
             flight = self.flights.start(batch)
-            nursery.start_soon(self._fly, destination, flight, deliveries)
+            nursery.start_soon(self._fly, destination, flight, deliveries, sync_first)
 
     def _may_launch(self, now_s: float) -> bool:
         return (
@@ -282,8 +282,14 @@ class Delivering:
         )
 
     async def _fly(
-        self, destination: Destination[Any], flight: Flight, deliveries: Sequence[Delivery]
+        self,
+        destination: Destination[Any],
+        flight: Flight,
+        deliveries: Sequence[Delivery],
+        sync_first: bool,
     ) -> None:
+        if sync_first:  # a power cut must not take back who is about to be told of
+            await self._outlet.store.sync()
         started_s = trio.current_time()
         result = await self.flights.fly(flight, destination, deliveries, self.timeout_s)
         self._outlet.telemetry.attempt_time.observe(trio.current_time() - started_s)

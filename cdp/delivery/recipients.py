@@ -1,21 +1,27 @@
 """Which destinations ever got something of a person: what an erasure has to reach.
 
-One row in `recipients` a profile id and destination, written before the first attempt and not
-after it, since nobody knows what became of an attempt that was never answered. Profile ids stay
-valid over merges, so all rows of a person are those of the nodes that make up the profile.
+One row in `recipients` a destination and profile id, and one a destination and identifier that an
+event is stored under. Rows are on disk before the first attempt, not after it: nobody knows what
+became of an attempt that was never answered. Profile ids stay valid over merges, and the identifier
+is still the person's after a split, when the profile id may have become somebody else's: so all
+rows of a person are those of the nodes that make up the profile.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cdp.domain.identifier import NODE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from cdp.delivery.owed import Owed
+    from cdp.domain.event import Event
     from cdp.storage.store import Store
+
+# The identifiers that events are stored under, of those that name anybody.
+Leaves: TypeAlias = "Callable[[Sequence[Event]], Iterable[bytes]]"
 
 KNOWN_MAX: Final = 100_000  # profile ids of one destination that are kept in memory
 
@@ -23,18 +29,20 @@ KNOWN_MAX: Final = 100_000  # profile ids of one destination that are kept in me
 class Recipients:
     """Keeps the rows of one destination."""
 
-    def __init__(self, store: Store, destination: str) -> None:
+    def __init__(self, store: Store, destination: str, leaves: Leaves) -> None:
         self._store = store
+        self._leaves = leaves
         self._name = destination.encode()
         self._known: dict[bytes, None] = {}
 
-    def note(self, owed: Iterable[Owed], now_us: int) -> None:
-        """Writes rows for the people of a batch that is about to be attempted."""
+    def note(self, owed: Iterable[Owed], now_us: int) -> bool:
+        """Writes rows for the people of a batch; whether to sync before it is attempted."""
         people = {one.profile_id for one in owed} | {one.other_profile_id for one in owed}
+        people.update(self._leaves([one.event for one in owed if one.event is not None]))
         people -= self._known.keys()
         people.discard(b"")
         if not people:
-            return
+            return False
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
         unknown = sorted(people)
@@ -43,9 +51,11 @@ class Recipients:
         for key, row in zip(keys, self._store.get_many("recipients", keys), strict=True):
             if row is None:
                 batch.put("recipients", key, now_us.to_bytes(8, "big"))
-        if len(batch):
+        is_new = len(batch) > 0
+        if is_new:
             self._store.write(batch)
         self._known.update(dict.fromkeys(unknown))
+        return is_new
 
     def forget(self, nodes: Iterable[bytes]) -> None:
         """To be called when the rows of these people are deleted."""

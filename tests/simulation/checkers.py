@@ -269,6 +269,9 @@ def _check_order(world: World, name: str, offsets: dict[str, int], ends: dict[st
         # What died and was redriven, or passes the gate only in a replay, comes late by design.
         if ends.get(message_id) != "delivered" or sighting.profile_id is None:
             continue
+        outlet = world.outlets[name].options
+        if rights.ever_denied(world, outlet, world.messages[message_id]):
+            continue
         offset = offsets.get(message_id, -1)
         before, other = latest[sighting.profile_id]
         world.check(

@@ -105,6 +105,20 @@ def justified(
     return False
 
 
+def ever_denied(world: World, outlet: OutletOptions, message: Message) -> bool:
+    """Whether somebody that the event names denied what the destination needs, at any time.
+
+    A refusal is not waited for to be on disk: a power cut may take it back, and by then the
+    person may have agreed, so that the event goes after all, behind those that followed it.
+    """
+    nodes = nodes_of(message)
+    return any(
+        one.said.get(purpose) is False and one.node in nodes
+        for one in records_of(world)
+        for purpose in outlet.purposes
+    )
+
+
 def excused(world: World) -> set[str]:
     """Events that may be gone, because somebody asked to be forgotten.
 

@@ -184,6 +184,7 @@ class World:
             settings=NoSettings(),
             rules=Rules(msgspec.convert({"defaults": self.defaults}, Consent)),
             standings=self.standings,
+            leaves=lambda events: [],
             limits=self.limits,
             environment=environment,
             store=self.store,
