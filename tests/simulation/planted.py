@@ -330,13 +330,7 @@ def standing_never_refreshed() -> Any:
 
 def suppression_forgotten_at_restart() -> Any:
     """Who was erased may come back once the process has ended."""
-    original = Suppression.__init__
-
-    def make(self: Suppression, store: Any) -> None:
-        original(self, store)
-        self.nodes.clear()
-
-    return patched(Suppression, "__init__", make)
+    return patched(Suppression, "reload", lambda self: None)
 
 
 # What follows we did not have to invent: the simulation found these in the real code.
@@ -390,8 +384,22 @@ BUGS: Final[dict[str, Callable[[], Any]]] = {
     )
 }
 
-# Worlds in which a bug shows that needs a rare company: little room, and merge after merge.
+# Worlds in which a bug shows that needs a rare company: little room, or a power cut in time.
 WORLDS: Final[dict[str, dict[str, Any]]] = {
+    "death_is_not_awaited": {
+        "attempts_max": 1,
+        "people": 1,
+        "devices_shared": 0,
+        "events": 70,
+        "stamp_part": 0.0,
+        "erasures": (),
+        "sync_s_mean": 1.0,
+        "crash_at_sync": 3,
+        "crash_at_write": None,
+        "crash_every_s": None,
+        "power_cut": 1.0,
+        "terminate": 0.0,
+    },
     "sleep_with_the_log_unread": {
         "pending_max": 2,
         "people": 1,
@@ -399,5 +407,5 @@ WORLDS: Final[dict[str, dict[str, Any]]] = {
         "reordered": 1.0,
         "batch_events_max": 20,
         "fold_batch_max": 1_024,
-    }
+    },
 }
