@@ -43,9 +43,9 @@ class Sampler:
         signal.setitimer(signal.ITIMER_PROF, 0)
         found = {
             "samples": self.samples,
-            "lines": self.lines.most_common(60),
-            "inside": self.inside.most_common(60),
-            "beneath": self.beneath.most_common(80),
+            "lines": self.lines.most_common(400),
+            "inside": self.inside.most_common(400),
+            "beneath": self.beneath.most_common(400),
         }
         target.write_text(json.dumps(found))
 

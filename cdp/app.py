@@ -152,7 +152,6 @@ class Daemon:
             self.environment,
             rules=self.governance.rules,
             standings=self.governance.standings,
-            leaves=self.governance.standings.leaves,
             store=self.store,
             events=self.logs["events"],
             activations=activations,

@@ -60,9 +60,17 @@ class Standings:
         """Whether it is known who is who."""
         return self._people.ready
 
-    def leaves(self, events: Sequence[Event]) -> list[bytes]:
-        """The identifiers that events are stored under."""
-        return [nodes[0] for nodes in self._namer.nodes([*map(named_in_event, events)]) if nodes]
+    def standing_apart(self, leaf: bytes, profile_id: bytes) -> Standing | None:
+        """Where the person of an identifier stands; None where it is this profile's, or nobody's.
+
+        What a shared device says holds for nobody who is known: its events are somebody's by a
+        sign-in, and that person is asked.
+        """
+        people = self._people
+        today = people.profile_of(leaf)
+        if today is None or today == profile_id or today == people.profile_of(profile_id):
+            return None
+        return None if people.is_shared(leaf) else self._ledger.standing(today)
 
     def standing_of_device(self, event: Event) -> Standing:
         """Where an event's own identifiers stand, where it belongs to nobody who is known."""

@@ -34,6 +34,7 @@ _Key: TypeAlias = tuple[object, ...]  # a statement, as far as it matters whethe
 __all__ = ["ConsentLedger", "NotReady", "People", "Said"]
 
 CACHE_MAX: Final = 100_000
+KEYS_MAX: Final = 4_096  # different statements that are kept, each once
 UNNAMED_PURPOSES_MAX: Final = 64  # that nothing here has a use for, kept for each identifier
 # What an unnamed purpose may look like: the ids of consent dialogues do, addresses do not.
 _PURPOSE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
@@ -92,6 +93,7 @@ class ConsentLedger:
         self._rows: dict[bytes, Row] = {}
         self._settled: dict[bytes, _Key] = {}  # the statement that a row agrees with
         self._late: dict[bytes, _Key] = {}  # recorded already, to no effect
+        self._keys: dict[_Key, _Key] = {}
         self._batch: Batch | None = None
         self._dirty: dict[bytes, Row] = {}  # rows as `_batch` leaves them
         # Called with nodes as soon as something about them may be forbidden that was not.
@@ -164,11 +166,17 @@ class ConsentLedger:
         """Where a person stands now. Raises NotReady while nobody knows who is who."""
         if not self._people.ready:
             raise NotReady
-        profile_id = self._people.profile_of(profile_id) or profile_id
+        # Under ids that are in use today alone: `changed` tells of those that are so no more.
         found = self._standings.get(profile_id)
+        if found is not None:
+            return found
+        today = self._people.profile_of(profile_id)
+        if today is None:
+            return self._meet(profile_id)  # not kept: nobody would tell when it is somebody
+        found = self._standings.get(today)
         if found is None:
-            found = self._meet(profile_id)
-            _keep(self._standings, profile_id, found, self._cache_max)
+            found = self._meet(today)
+            _keep(self._standings, today, found, self._cache_max)
         return found
 
     def standing_of(self, nodes: Sequence[bytes]) -> Standing:
@@ -246,6 +254,7 @@ class ConsentLedger:
         verified: Collection[bytes],
     ) -> int:
         recorded, denied = [], False
+        key = self._one(key)
         for node in nodes:
             if self._settled.get(node) == key:
                 continue
@@ -268,6 +277,12 @@ class ConsentLedger:
                 _keep(self._settled, node, key, self._cache_max)
         self._took_effect(recorded, forbids=denied)
         return len(recorded)
+
+    def _one(self, key: _Key) -> _Key:
+        """The same key, one object for all who said it: to compare it is then to look at it."""
+        if len(self._keys) >= KEYS_MAX:
+            self._keys.clear()
+        return self._keys.setdefault(key, key)
 
     def _counting(self, row: Row, statement: Statement) -> dict[str, bool]:
         """What of a statement may be recorded."""

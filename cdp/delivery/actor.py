@@ -53,7 +53,7 @@ class Delivering:
         self._ids = DeliveryIds(outlet.name)
         self._finished: list[tuple[list[Owed], Attempt]] = []
         self.flights = Flights()
-        self.recipients = Recipients(outlet.store, outlet.name, outlet.leaves)
+        self.recipients = Recipients(outlet.store, outlet.name)
         self.destination: Destination[Any] | None = None  # once it has started
         self.forgetting = Forgetting(self)
         self._gate = outlet.gate()

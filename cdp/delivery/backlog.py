@@ -163,7 +163,8 @@ class Backlog:
         taken: list[Owed] = []
         for offset, record in entries:
             one = decode_activation(record)
-            owed = Owed(offset, one.kind, one.cause_offset, one.profile_id, one.other_profile_id)
+            other, leaf = one.other_profile_id, one.leaf
+            owed = Owed(offset, one.kind, one.cause_offset, one.profile_id, other, leaf)
             owed.replay = replay
             taken.append(owed)
         self._join.load(taken)

@@ -86,4 +86,4 @@ class Flights:
 
 def carries(owed: Owed, nodes: Collection[bytes]) -> bool:
     """Whether a delivery is about one of these: profile ids, or nodes of a person."""
-    return owed.profile_id in nodes or owed.other_profile_id in nodes
+    return owed.profile_id in nodes or owed.leaf in nodes or owed.other_profile_id in nodes

@@ -42,6 +42,13 @@ class Standings(Protocol):
 
     def standing(self, profile_id: bytes) -> Standing: ...
 
+    def standing_apart(self, leaf: bytes, profile_id: bytes) -> Standing | None:
+        """Where the person of an identifier stands; None where it is this profile's, or nobody's.
+
+        An event was resolved to a profile; since then a split may have made it somebody else's.
+        """
+        ...
+
     def standing_of_device(self, event: Event) -> Standing:
         """Where the identifiers of an event stand that is nobody's: a shared device, above all."""
         ...
@@ -85,10 +92,17 @@ class Gate:
         # Looked up in its module each time: it is the one place to put a stricter policy.
         now_us = self._now_us()
         decision = policy.may(self._use, event.stamp, standing, now_us)
-        other = owed.other_profile_id
-        if other and decision.allowed:  # a merge tells of both what their event told of one
-            decision = policy.may(self._use, event.stamp, standings.standing(other), now_us)
+        if decision.allowed and (also := self._concerned(owed)) is not None:
+            decision = policy.may(self._use, event.stamp, also, now_us)
         return None if decision.allowed else decision.reason
+
+    def _concerned(self, owed: Owed) -> Standing | None:
+        """Where somebody else stands whom the delivery tells of, too."""
+        if owed.other_profile_id:  # a merge tells of both what their event told of one
+            return self._standings.standing(owed.other_profile_id)
+        if owed.leaf and owed.profile_id:
+            return self._standings.standing_apart(owed.leaf, owed.profile_id)
+        return None
 
     @property
     def ready(self) -> bool:

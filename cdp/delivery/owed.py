@@ -43,6 +43,7 @@ class Owed(msgspec.Struct, gc=False, eq=False):
     cause_offset: int
     profile_id: bytes
     other_profile_id: bytes
+    leaf: bytes = b""  # the identifier that the event is stored under: of its person, come what may
     event: Event | None = None  # only between the join and the attempt
     size: int = 0  # bytes of the stored event
     attempts: int = 0
@@ -71,6 +72,7 @@ class PendingRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     group_max: int
     replay: bool
+    leaf: bytes = b""
 
 
 class DeadLetter(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -86,6 +88,7 @@ class DeadLetter(msgspec.Struct, frozen=True, array_like=True, gc=False):
     died_at_us: int
     reason: str
     replay: bool
+    leaf: bytes = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -128,6 +131,7 @@ def pending_row(owed: Owed) -> bytes:
             owed.reason,
             owed.group_max,
             owed.replay,
+            owed.leaf,
         )
     )
 
@@ -141,6 +145,7 @@ def owed_from_row(key: bytes, value: bytes, now_us: int, now_s: float) -> Owed:
         row.cause_offset,
         row.profile_id,
         row.other_profile_id,
+        row.leaf,
         size=row.size,
         attempts=row.attempts,
         first_attempt_us=row.first_attempt_us,
@@ -168,6 +173,7 @@ def dead_row(owed: Owed, reason: str, now_us: int) -> bytes:
             now_us,
             reason,
             owed.replay,
+            owed.leaf,
         )
     )
 
@@ -180,6 +186,7 @@ def owed_from_dead(offset: int, letter: DeadLetter) -> Owed:
         letter.cause_offset,
         letter.profile_id,
         letter.other_profile_id,
+        letter.leaf,
         size=letter.size,
         reason="redriven",
         place=BEHIND,

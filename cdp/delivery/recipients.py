@@ -9,43 +9,38 @@ rows of a person are those of the nodes that make up the profile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from cdp.domain.identifier import NODE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from cdp.delivery.owed import Owed
-    from cdp.domain.event import Event
     from cdp.storage.store import Store
 
-# The identifiers that events are stored under, of those that name anybody.
-Leaves: TypeAlias = "Callable[[Sequence[Event]], Iterable[bytes]]"
-
-KNOWN_MAX: Final = 100_000  # profile ids of one destination that are kept in memory
+KNOWN_MAX: Final = 100_000  # profile ids and identifiers of one destination that are kept in memory
 
 
 class Recipients:
     """Keeps the rows of one destination."""
 
-    def __init__(self, store: Store, destination: str, leaves: Leaves) -> None:
+    def __init__(self, store: Store, destination: str) -> None:
         self._store = store
-        self._leaves = leaves
         self._name = destination.encode()
-        self._known: dict[bytes, None] = {}
+        self._known: set[bytes] = set()
 
     def note(self, owed: Iterable[Owed], now_us: int) -> bool:
         """Writes rows for the people of a batch; whether to sync before it is attempted."""
-        people = {one.profile_id for one in owed} | {one.other_profile_id for one in owed}
-        people.update(self._leaves([one.event for one in owed if one.event is not None]))
-        people -= self._known.keys()
+        known = self._known
+        people = {one for each in owed for one in (each.profile_id, each.leaf)}
+        people.update(one.other_profile_id for one in owed)
         people.discard(b"")
-        if not people:
+        unknown = sorted(one for one in people if one not in known)
+        if not unknown:
             return False
-        if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
-        unknown = sorted(people)
+        if len(known) >= KNOWN_MAX:
+            known.clear()
         keys = [person + self._name for person in unknown]
         batch = self._store.batch()
         for key, row in zip(keys, self._store.get_many("recipients", keys), strict=True):
@@ -54,13 +49,12 @@ class Recipients:
         is_new = len(batch) > 0
         if is_new:
             self._store.write(batch)
-        self._known.update(dict.fromkeys(unknown))
+        known.update(unknown)
         return is_new
 
     def forget(self, nodes: Iterable[bytes]) -> None:
         """To be called when the rows of these people are deleted."""
-        for node in nodes:
-            self._known.pop(node, None)
+        self._known.difference_update(nodes)
 
 
 def recipients_of(store: Store, nodes: Iterable[bytes]) -> dict[str, int]:

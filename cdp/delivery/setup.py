@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cdp.consent.rules import Rules
     from cdp.delivery.destination import Destination, Settings
     from cdp.delivery.gate import Standings
-    from cdp.delivery.recipients import Leaves
     from cdp.environment import Environment
     from cdp.storage.cursors import Cursors
     from cdp.storage.log import Log
@@ -44,7 +43,6 @@ class Outlet:
     settings: Settings
     rules: Rules
     standings: Standings
-    leaves: Leaves
     limits: Limits
     environment: Environment
     store: Store
@@ -110,7 +108,6 @@ def open_outlets(
     *,
     rules: Rules,
     standings: Standings,
-    leaves: Leaves,
     store: Store,
     events: Log,
     activations: Log,
@@ -136,7 +133,6 @@ def open_outlets(
                 settings=read_settings(name, type_, config, environment),
                 rules=rules,
                 standings=standings,
-                leaves=leaves,
                 limits=config.limits,
                 environment=environment,
                 store=store,

@@ -42,6 +42,7 @@ class Activation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cause_offset: int
     profile_id: bytes
     other_profile_id: bytes = b""
+    leaf: bytes = b""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,7 +1,7 @@
 """The fold from the change log to the activation log: what destinations may need to hear about.
 
-Today everything that identity decided is passed on, without the leaf, which is nobody's business
-outside. Audiences come in here: they will add activations of their own between these.
+Today everything that identity decided is passed on. Audiences come in here: they will add
+activations of their own between these.
 """
 
 from __future__ import annotations
@@ -35,12 +35,9 @@ def activations_of(changes: Iterable[Entry]) -> list[bytes]:
         change = decode_change(record)
         if change.by_erasure:
             continue
+        other, leaf = change.other_profile_id, change.leaf
         found.append(
-            _encode(
-                Activation(
-                    change.kind, change.cause_offset, change.profile_id, change.other_profile_id
-                )
-            )
+            _encode(Activation(change.kind, change.cause_offset, change.profile_id, other, leaf))
         )
     return found
 

@@ -43,10 +43,14 @@ class Standings:
     def __init__(self) -> None:
         self.ready = True
         self.of: dict[bytes, Standing] = {}
+        self.apart: dict[bytes, Standing] = {}  # by leaf: those whom a split made others
         self.everybody = AGREED
 
     def standing(self, profile_id: bytes) -> Standing:
         return self.of.get(profile_id, self.everybody)
+
+    def standing_apart(self, leaf: bytes, profile_id: bytes) -> Standing | None:
+        return self.apart.get(leaf)
 
     def standing_of_device(self, event: Event) -> Standing:
         return self.of.get(b"", self.everybody)
@@ -131,6 +135,7 @@ class World:
         *,
         profiles: Sequence[int] | None = None,
         stamp: ConsentStamp = GRANTED,
+        leaf: bytes = b"",
         **fields: Any,
     ) -> int:
         """Events m0, m1 ... and their activations, each of a profile of its own unless told."""
@@ -155,7 +160,11 @@ class World:
         self.activations.append(
             batch,
             [
-                encode(Activation(RESOLVED, first + index, profile(number) if number else b""))
+                encode(
+                    Activation(
+                        RESOLVED, first + index, profile(number) if number else b"", b"", leaf
+                    )
+                )
                 for index, number in enumerate(numbers)
             ],
         )
@@ -184,7 +193,6 @@ class World:
             settings=NoSettings(),
             rules=Rules(msgspec.convert({"defaults": self.defaults}, Consent)),
             standings=self.standings,
-            leaves=lambda events: [],
             limits=self.limits,
             environment=environment,
             store=self.store,

@@ -18,7 +18,7 @@ from cdp.domain.change import MERGED
 from cdp.domain.consent import Latest, Standing
 from cdp.domain.event import ConsentStamp
 
-ONE, TWO = ((n).to_bytes(16, "big") for n in (1, 2))
+ONE, TWO, LEAF = ((n).to_bytes(16, "big") for n in (1, 2, 77))
 WITHDRAWN = Standing({"marketing": Latest("denied", 9)})
 GONE = Standing(suppressed=True)
 ERASURE = Erasure(
@@ -78,6 +78,53 @@ async def test_a_withdrawal_calls_an_attempt_back_and_spares_who_flew_along(auto
     counts = world.books().live
     assert (counts.delivered, counts.filtered, counts.pending) == (1, {"withdrawn": 1}, 0)
     assert [one.attempt for one in world.service.attempts[1]] == [1]
+
+
+async def test_who_became_somebody_else_by_a_split_is_asked_for_what_waited(autojump_clock, world):
+    """The event was resolved to ONE; while it waited, its identifier became a person of its own."""
+    world.service.answer = lambda batch: [Retry("busy")] * len(batch)
+    world.append(profiles=[1], leaf=LEAF)
+    async with world.running():
+        await trio.sleep(0.1)
+        world.standings.apart[LEAF] = WITHDRAWN
+        await trio.sleep(600)
+    assert world.books().live.filtered == {"withdrawn": 1}
+    assert len(world.service.attempts) == 1
+
+
+async def test_a_withdrawal_calls_back_what_is_of_the_identifier_though_not_of_the_profile(
+    autojump_clock, world
+):
+    async def slow(batch):
+        await trio.sleep(20)
+        return [Delivered()] * len(batch)
+
+    world.service.answer = slow
+    world.append(profiles=[1], leaf=LEAF)
+    async with world.running() as deliveries:
+        await trio.sleep(0.5)
+        world.standings.apart[LEAF] = WITHDRAWN
+        (recalled,) = deliveries.recall({LEAF})
+        assert list(recalled.event_offsets) == [0]
+        await trio.sleep(1)
+    assert world.books().live.filtered == {"withdrawn": 1}
+
+
+async def test_what_waits_and_what_died_is_still_of_its_identifier_after_a_restart(
+    autojump_clock, world
+):
+    answers = iter([Rejected("no"), Retry("busy")])
+    world.service.answer = lambda batch: [next(answers, Retry("busy"))] * len(batch)
+    world.append(profiles=[1], leaf=LEAF)
+    await world.run_for(1)
+    world.append(profiles=[1], leaf=LEAF)
+    await world.run_for(1)
+    assert (world.rows("dead"), world.rows("pending")) == (1, 1)
+    world.restart()
+    async with world.running() as deliveries:
+        await deliveries.purge({LEAF})
+        await trio.sleep(1)
+    assert (world.rows("dead"), world.rows("pending")) == (0, 0)
 
 
 async def test_what_is_called_back_and_refused_in_one_turn_leaves_no_row(autojump_clock, world):

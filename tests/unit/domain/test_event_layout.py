@@ -53,5 +53,6 @@ def test_the_wire_form_is_the_tracking_specs():
 def test_changes_and_activations_are_read_back_as_they_were_written():
     change = Change(1, 7, b"p" * 16, b"l" * 16, b"o" * 16)
     assert decode_change(encode(change)) == change
-    activation = Activation(0, 7, b"p" * 16)
+    activation = Activation(0, 7, b"p" * 16, b"o" * 16, b"l" * 16)
     assert decode_activation(encode(activation)) == activation
+    assert decode_activation(encode((0, 7, b"p" * 16, b""))) == Activation(0, 7, b"p" * 16)

@@ -13,13 +13,13 @@ from cdp.storage.memory import MemoryStore
 ONE, TWO, LEAF = b"1" * 16, b"2" * 16, b"L" * 16
 
 
-def test_a_change_becomes_an_activation_without_its_leaf():
+def test_a_change_becomes_an_activation_with_its_leaf():
     changes = [
         Entry(5, encode(Change(RESOLVED, 9, ONE, LEAF))),
         Entry(6, encode(Change(MERGED, 9, ONE, b"", TWO))),
     ]
     assert [decode_activation(record) for record in activations_of(changes)] == [
-        Activation(RESOLVED, 9, ONE),
+        Activation(RESOLVED, 9, ONE, b"", LEAF),
         Activation(MERGED, 9, ONE, TWO),
     ]
 
