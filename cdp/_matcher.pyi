@@ -201,6 +201,17 @@ class Sealer:
             Tampered: a record is not what was sealed there.
         """
 
+    def seal_run(
+        self, slots: Sequence[int], records: Sequence[bytes], prefix: bytes, first: int
+    ) -> list[bytes]:
+        """`seal` for records that lie one after the other.
+
+        The context of each is `prefix` and its number, counted from `first`, as 8 bytes.
+        """
+
+    def open_run(self, sealed: Sequence[bytes], prefix: bytes, first: int) -> list[bytes]:
+        """`open` for what `seal_run` sealed, from number `first` on."""
+
     def forget(self, slots: Sequence[int]) -> None:
         """Overwrites and forgets keys."""
 
@@ -212,3 +223,20 @@ class Sealer:
 
     def keys_at_hand(self) -> int:
         """How many keys are in memory."""
+
+@final
+class RecentSlots:
+    """Slots of the subjects (16 bytes) that were used last, at most about `subjects_max`."""
+
+    def __new__(cls, subjects_max: int) -> RecentSlots: ...
+    def find(self, subjects: Sequence[bytes]) -> list[int] | None:
+        """The slot of each; None where one of them is not known."""
+
+    def get(self, subject: bytes) -> int | None:
+        """The slot of one; None where it is not known."""
+
+    def add(self, subject: bytes, slot: int) -> None:
+        """Takes in a slot. Raises ValueError unless the subject has 16 bytes."""
+
+    def clear(self) -> None: ...
+    def __len__(self) -> int: ...

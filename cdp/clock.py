@@ -17,7 +17,7 @@ HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - what has no zone is compared with it
 
 
 class Clock(Protocol):
@@ -35,8 +35,8 @@ def to_datetime(time_us: int) -> datetime:
 
 def from_datetime(time: datetime) -> int:
     """Microseconds since 1970 of a datetime; one without a zone is taken as UTC."""
-    aware = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // _MICROSECOND
+    since = time - _EPOCH if time.tzinfo is not None else time - _NAIVE_EPOCH
+    return (since.days * 86_400 + since.seconds) * SECOND_US + since.microseconds
 
 
 def isoformat(time_us: int) -> str:

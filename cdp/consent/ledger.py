@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from msgspec.structs import replace
+
 from cdp.consent import records, standing
 from cdp.consent.forgetting import Forgetting
 from cdp.consent.records import GENESIS, Record, decode_record, key_of, link_of
@@ -94,6 +96,7 @@ class ConsentLedger:
         self._settled: dict[bytes, _Key] = {}  # the statement that a row agrees with
         self._late: dict[bytes, _Key] = {}  # recorded already, to no effect
         self._keys: dict[_Key, _Key] = {}
+        self._last: tuple[Statement | None, _Key] = (None, ())
         self._batch: Batch | None = None
         self._dirty: dict[bytes, Row] = {}  # rows as `_batch` leaves them
         # Called with nodes as soon as something about them may be forbidden that was not.
@@ -111,27 +114,24 @@ class ConsentLedger:
         nodes: Sequence[bytes],
         statement: Statement,
         *,
+        at_us: int | None = None,
         verified: Collection[bytes] = (),
     ) -> int:
         """Records what was said about these identifiers; how many records that took.
 
         Nothing is recorded where nothing changes. `verified` are those of the nodes that a login
-        knows: a user id, a customer number.
+        knows: a user id, a customer number. `at_us` is when it was said, where many said the same
+        and share one statement.
         """
-        proof = statement.proof
-        key = (
-            statement.kind,
-            statement.authority,
-            statement.grants_count,
-            proof.policy,
-            proof.policy_version,
-            statement.expires_at_us,
-            statement.regime,
-            *statement.purposes.items(),
-        )
+        last, key = self._last
+        if statement is not last:
+            key = self._key_of(statement)
+            self._last = (statement, key)
         settled = self._settled
         for node in nodes:
-            if settled.get(node) != key:
+            if settled.get(node) is not key:
+                if at_us is not None and at_us != statement.at_us:
+                    statement = replace(statement, at_us=at_us)
                 return self._note(batch, nodes, statement, key, verified)
         return 0
 
@@ -254,9 +254,8 @@ class ConsentLedger:
         verified: Collection[bytes],
     ) -> int:
         recorded, denied = [], False
-        key = self._one(key)
         for node in nodes:
-            if self._settled.get(node) == key:
+            if self._settled.get(node) is key:
                 continue
             row = self._row(batch, node)
             said = self._counting(row, statement)
@@ -278,8 +277,19 @@ class ConsentLedger:
         self._took_effect(recorded, forbids=denied)
         return len(recorded)
 
-    def _one(self, key: _Key) -> _Key:
-        """The same key, one object for all who said it: to compare it is then to look at it."""
+    def _key_of(self, statement: Statement) -> _Key:
+        """What makes statements the same: one object for all who say it."""
+        proof = statement.proof
+        key = (
+            statement.kind,
+            statement.authority,
+            statement.grants_count,
+            proof.policy,
+            proof.policy_version,
+            statement.expires_at_us,
+            statement.regime,
+            *statement.purposes.items(),
+        )
         if len(self._keys) >= KEYS_MAX:
             self._keys.clear()
         return self._keys.setdefault(key, key)

@@ -65,31 +65,47 @@ class SignalReader:
         self._sections = signals.gpp_sections
         self._bytes_max = string_bytes_max
         self._remembered: dict[bytes, Verdict | None] = {}  # the oldest first
+        self._said: dict[tuple[object, ...], Said] = {}
 
     def read(self, consent: Any, management: Any) -> Said | None:
         """What `context.consent` and `context.consentManagement` say; None where it is nothing."""
-        if management is None and type(consent) is dict and not _STRINGS.intersection(consent):
-            return _preferred(consent)  # what nearly all events with an object have, alone
-        said: list[Verdict | None] = []
+        if management is None and type(consent) is dict and _STRINGS.isdisjoint(consent):
+            # What nearly all events with an object have, alone.
+            return self._preferred(consent) if "categoryPreferences" in consent else None
+        verdicts: list[Verdict | None] = []
         signals: dict[str, str] = {}
         policy = ""
         if type(consent) is dict:
-            said += _categories(consent)
+            verdicts += _categories(consent)
             for name in ("tcf", "gpp"):  # in this order, so that stamps are equal byte for byte
                 if (text := consent.get(name)) is not None:
-                    said.append(self._of_string(name, text, signals))
+                    verdicts.append(self._of_string(name, text, signals))
             policy = _policy(consent.get("policy"))
         elif consent is not None:
-            said.append(None)
+            verdicts.append(None)
         if management is not None:
-            said += _managed(management)
-        if not said:
+            verdicts += _managed(management)
+        if not verdicts:
             return None
-        readable = None not in said
-        purposes = strictest(verdict for verdict in said if verdict is not None)
+        readable = None not in verdicts
+        purposes = strictest(verdict for verdict in verdicts if verdict is not None)
         if not readable:
             purposes = {purpose: False for purpose, granted in purposes.items() if not granted}
         return Said(purposes, readable, signals, policy)
+
+    def _preferred(self, consent: dict[str, Any]) -> Said:
+        """One object for all who say the same: what is made of it need be made but once."""
+        purposes = read_purposes(consent["categoryPreferences"])
+        policy = _policy(consent["policy"]) if "policy" in consent else ""
+        if purposes is None:
+            return Said({}, False, {}, policy)
+        key = (policy, *purposes.items())
+        said = self._said.get(key)
+        if said is None:
+            if len(self._said) >= _REMEMBERED_MAX:
+                self._said.clear()
+            said = self._said[key] = Said(purposes, True, {}, policy)
+        return said
 
     def _of_string(self, name: str, text: Any, signals: dict[str, str]) -> Verdict | None:
         if type(text) is not str or len(text) > self._bytes_max:
@@ -150,14 +166,6 @@ def read_purposes(value: Any) -> Verdict | None:
     if type(value) is not dict:
         return None
     return {purpose: granted is True or granted == "true" for purpose, granted in value.items()}
-
-
-def _preferred(consent: dict[str, Any]) -> Said | None:
-    if "categoryPreferences" not in consent:
-        return None
-    purposes = read_purposes(consent["categoryPreferences"])
-    policy = _policy(consent["policy"]) if "policy" in consent else ""
-    return Said({}, False, {}, policy) if purposes is None else Said(purposes, True, {}, policy)
 
 
 def _categories(consent: dict[str, Any]) -> list[Verdict | None]:

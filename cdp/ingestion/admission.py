@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from msgspec import Raw
 
+    from cdp.domain.naming import Named
     from cdp.ingestion.plan import PlanCheck
 
 _SHOWN_ID_CHARS_MAX: Final = 100
@@ -35,26 +36,40 @@ def admit(submission: Submission, raws: Sequence[bytes | Raw], first: int, scope
         except Rejection as rejection:
             reject(submission, text, index, rejection, scope)
         else:
+            named = name(event) if name is not None else []
             if event.stamp.present or event.stamp.gpc:
-                note_consent(submission, event, scope)
-            if name is not None:
-                submission.named.append(name(event))
+                note_consent(submission, event, scope, named, len(records))
+            submission.named.append(named)
             message_ids.append(event.message_id)
             records.append(record)
 
 
 def note_consent(
-    submission: Submission, event: Event, scope: Scope, place: int | None = None
+    submission: Submission,
+    event: Event,
+    scope: Scope,
+    named: Sequence[Named] = (),
+    place: int = ALONE,
 ) -> None:
-    """Adds what an event states about purposes; to be called before its record is added."""
-    place = len(submission.records) if place is None else place
-    named = []
+    """Adds what an event states about purposes, for its user and its device.
+
+    `named` are the identifiers of the event, and `place` is that of its record, where it has one.
+    """
+    speakers = []
     if event.user_id is not None:
-        named.append((USER_ID, event.user_id))
+        speakers.append((USER_ID, event.user_id))
     if event.anonymous_id is not None:
-        named.append((ANONYMOUS_ID, event.anonymous_id))
+        speakers.append((ANONYMOUS_ID, event.anonymous_id))
+    count = len(speakers)
+    leads = named[:count] == speakers
     for statement in scope.sender.statements_of(event):
-        submission.said.append(Spoken(place, statement, named))
+        at_us = event.event_time_us if statement.kind != "gpc" else statement.at_us
+        spoken = (
+            Spoken(place, statement, at_us, count)
+            if leads
+            else Spoken(place, statement, at_us, 0, speakers)
+        )
+        submission.said.append(spoken)
 
 
 def admit_surplus(
@@ -86,7 +101,7 @@ def _hold(submission: Submission, event: Event, scope: Scope, plan: PlanCheck) -
     try:
         plan.hold(event)
     except Rejection:
-        note_consent(submission, event, scope, ALONE)
+        note_consent(submission, event, scope)
         raise
 
 

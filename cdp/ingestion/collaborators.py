@@ -41,9 +41,13 @@ class Ledger(Protocol):
         nodes: Sequence[bytes],
         statement: Statement,
         *,
+        at_us: int | None = None,
         verified: Collection[bytes] = (),
     ) -> int:
-        """Records a statement about these nodes; `verified` are those that a login knows."""
+        """Records a statement about these nodes; `verified` are those that a login knows.
+
+        `at_us` is when it was said, where that is not what the statement says itself.
+        """
         ...
 
     def forget_unwritten(self) -> None: ...

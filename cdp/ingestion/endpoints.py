@@ -159,6 +159,7 @@ class Endpoints:
         if not submission.records and not submission.rejected_count:
             return NOTHING_TO_DO
         self._offer(submission, held_bytes=max(0, len(body) - len(request.body)))
+        request.body = b""  # while the events wait to be stored, others can have its memory
         return submission
 
     async def _take_consent(

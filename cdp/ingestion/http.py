@@ -185,6 +185,7 @@ class Connection:
         self._expect_more()
         while data := await receive():
             requests = reader.feed(data)
+            del data  # its memory is of use while the answer is made
             self._hold(reader.body_bytes + sum(len(request.body) for request in requests))
             if requests and not await self._answer(requests):
                 return

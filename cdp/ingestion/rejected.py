@@ -145,9 +145,9 @@ async def resubmit(
     if intake.plan is not None:
         intake.plan.hold(event)
     submission = Submission(row.source, intake.clock.now_us())
-    note_consent(submission, event, scope)
-    if intake.name is not None:
-        submission.named.append(intake.name(event))
+    named = intake.name(event) if intake.name is not None else []
+    note_consent(submission, event, scope, named, 0)
+    submission.named.append(named)
     submission.message_ids.append(event.message_id)
     submission.records.append(encode_event(event))
     submission.repairs = _key_of(row_id)

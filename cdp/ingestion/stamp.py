@@ -119,6 +119,7 @@ class Sender:
         "_proof",
         "_stamp",
         "_stamper",
+        "_statements",
         "_trusted",
         "authority",
         "grants_count",
@@ -153,6 +154,7 @@ class Sender:
         self._origin, self._address, self._agent = origin, kept_address, agent
         self._proof: Proof | None = None
         self._gpc_statement: Statement | None = None
+        self._statements: dict[int, Statement] = {}
         place = config.jurisdiction if config is not None else ""
         self._trusted = server
         self._asks_place = server and not place
@@ -199,16 +201,33 @@ class Sender:
         )
 
     def statements_of(self, event: Event) -> list[Statement]:
-        """What an event of this request states about purposes, for the ledger."""
+        """What an event of this request states about purposes, for the ledger.
+
+        Events that say the same share a statement; when it was said is each event's own.
+        """
         stamp = event.stamp
         purposes = stamp.purposes
         if stamp.gpc:  # its own statement speaks of these
             gpc_purposes = self._stamper.gpc_purposes
             purposes = {name: said for name, said in purposes.items() if name not in gpc_purposes}
-        said = [self._statement(event, purposes)] if stamp.present and purposes else []
+        said = [self._shared_statement(event, purposes)] if stamp.present and purposes else []
         if stamp.gpc:
             said.append(self._by_gpc(stamp))
         return said
+
+    def _shared_statement(self, event: Event, purposes: dict[str, bool]) -> Statement:
+        stamp = event.stamp
+        if stamp.signals:
+            return self._statement(event, purposes)  # with a string that is this event's alone
+        made = self._statements.get(id(purposes))
+        if (
+            made is None
+            or made.purposes is not purposes
+            or made.jurisdiction != stamp.jurisdiction
+            or made.regime != stamp.regime
+        ):
+            made = self._statements[id(purposes)] = self._statement(event, purposes)
+        return made
 
     def _statement(self, event: Event, purposes: dict[str, bool]) -> Statement:
         consent = event.context.get("consent")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -11,6 +11,8 @@ from cdp.domain.event import ConsentStamp
 from cdp.errors import Overloaded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cdp.domain.consent import Statement
     from cdp.domain.naming import Named
     from cdp.ingestion.responses import Answer
@@ -46,12 +48,17 @@ class RejectedEvent(msgspec.Struct, frozen=True, array_like=True):
 ALONE: Final = -1  # the place of a statement that came without an event
 
 
-class Spoken(NamedTuple):
-    """A statement about purposes: of the event at a place in the records, about identifiers."""
+class Spoken(msgspec.Struct, frozen=True, gc=False):
+    """A statement about purposes: of the event at a place in the records, about identifiers.
+
+    These are the first `count` that the event names; or else `named`. `at_us`: when it was said.
+    """
 
     place: int
     statement: Statement
-    named: list[Named]
+    at_us: int
+    count: int = 0
+    named: Sequence[Named] = ()
 
 
 class Group:

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     from cdp.config import Limits
     from cdp.domain.consent import Statement
+    from cdp.domain.naming import Named
     from cdp.ingestion.collaborators import Ledger, Namer, RowSeal, Suppressed
     from cdp.ingestion.submission import RejectedEvent, Spoken, Submission
     from cdp.storage.log import Log
     from cdp.storage.store import Batch, Store
 
-# A statement that is recorded, the nodes that it is about, and those of them that a login knows.
-Heard: TypeAlias = "tuple[Statement, Sequence[bytes], Sequence[bytes]]"
+# A statement that is recorded, when it was said, the nodes that it is about, and those of them
+# that a login knows.
+Heard: TypeAlias = "tuple[Statement, int, Sequence[bytes], Sequence[bytes]]"
 
 _NOBODY: Final[frozenset[bytes]] = frozenset()
 _NO_NODES: Final[list[bytes]] = []
@@ -138,30 +140,32 @@ class GroupWriter:
         received = received_at_us.to_bytes(8, "big")
         fresh, records, subjects = chosen.fresh, chosen.records, chosen.subjects
         names = self._namer is not None
-        nobody = nobody_on(received_at_us, self._key) if names else b""
         before = len(records)
-        accepted: dict[int, list[bytes]] = {}  # nodes by place among the records
-        for place, record in enumerate(submission.records):
+        accepted: list[list[bytes] | None] = []  # nodes by place among the records
+        hears = names and bool(submission.said)
+        for record in submission.records:
             key, stored = next(known)
             its_nodes = next(nodes) if names else _NO_NODES
             if suppressed and not suppressed.isdisjoint(its_nodes):
                 submission.suppressed += 1
+                accepted.append(None)
                 continue
             if key in fresh or (
                 stored is not None and within_window(stored, received_at_us, window_us)
             ):
+                accepted.append(None)
                 continue
             fresh[key] = received
             records.append(record)
             if names:
-                subjects.append(its_nodes[0] if its_nodes else nobody)
-            if submission.said:
-                accepted[place] = its_nodes
+                nobody = its_nodes[0] if its_nodes else nobody_on(received_at_us, self._key)
+                subjects.append(nobody)
+            accepted.append(its_nodes)
         submission.accepted = len(records) - before
         submission.duplicates = (
             len(submission.records) - submission.accepted - submission.suppressed
         )
-        if accepted and names:
+        if hears:
             self._hear(submission, accepted, chosen.said)
         tally = chosen.tally(submission.source)
         tally.accepted += submission.accepted
@@ -176,12 +180,12 @@ class GroupWriter:
             return
         for spoken in submission.said:
             if spoken.place == ALONE:
-                heard = self._named(spoken)
-                if suppressed.isdisjoint(heard[1]):
+                heard = self._named(spoken, spoken.named)
+                if suppressed.isdisjoint(heard[2]):
                     chosen.said.append(heard)
 
     def _hear(
-        self, submission: Submission, accepted: dict[int, list[bytes]], said: list[Heard]
+        self, submission: Submission, accepted: list[list[bytes] | None], said: list[Heard]
     ) -> None:
         """Adds the statements of accepted events, mostly about the first nodes of the event itself.
 
@@ -189,22 +193,22 @@ class GroupWriter:
         many nodes as identifiers; else the statement is named by itself.
         """
         for spoken in submission.said:
-            nodes = accepted.get(spoken.place)
-            if nodes is None:
+            place, count = spoken.place, spoken.count
+            if place == ALONE or (nodes := accepted[place]) is None:
                 continue
-            event_named, named = submission.named[spoken.place], spoken.named
-            count = len(named)
-            if len(nodes) == len(event_named) and event_named[:count] == named:
-                verified = nodes[:1] if named[0][0] == USER_ID else _NO_NODES
-                said.append((spoken.statement, nodes[:count], verified))
-            else:
-                said.append(self._named(spoken))
+            named = submission.named[place]
+            if count == 0 or len(nodes) != len(named):
+                said.append(self._named(spoken, named[:count] if count else spoken.named))
+                continue
+            verified = nodes[:1] if named[0][0] == USER_ID else _NO_NODES
+            about = nodes if count == len(nodes) else nodes[:count]
+            said.append((spoken.statement, spoken.at_us, about, verified))
 
-    def _named(self, spoken: Spoken) -> Heard:
+    def _named(self, spoken: Spoken, named: Sequence[Named]) -> Heard:
         assert self._namer is not None, "statements are heard only where somebody can be named"
-        logins = [one for one in spoken.named if one[0] in _LOGINS]
-        nodes, verified = self._namer.nodes([spoken.named, logins])
-        return spoken.statement, nodes, verified
+        logins = [one for one in named if one[0] in _LOGINS]
+        nodes, verified = self._namer.nodes([named, logins])
+        return spoken.statement, spoken.at_us, nodes, verified
 
     def _append(self, batch: Batch, chosen: Chosen) -> int:
         if not chosen.records:
@@ -217,9 +221,9 @@ class GroupWriter:
         if not said or self._ledger is None:
             return
         note = self._ledger.note
-        for statement, nodes, verified in said:
+        for statement, at_us, nodes, verified in said:
             if nodes:
-                note(batch, nodes, statement, verified=verified)
+                note(batch, nodes, statement, at_us=at_us, verified=verified)
 
     def _settle_rejected(self, batch: Batch, submissions: list[Submission], chosen: Chosen) -> None:
         rows: list[RejectedEvent] = []

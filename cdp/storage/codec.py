@@ -53,12 +53,7 @@ class SealedCodec:
                 f"{len(records)} records and {len(subjects)} subjects; name whom each is about"
             )
         slots = self._vault.slots(batch, subjects)
-        return self._vault.seal(slots, records, self._contexts(first_offset, len(records)))
+        return self._vault.seal_run(slots, records, self._family, first_offset)
 
     def open(self, first_offset: int, sealed: Sequence[bytes]) -> list[bytes]:
-        return self._vault.open(sealed, self._contexts(first_offset, len(sealed)))
-
-    def _contexts(self, first_offset: int, count: int) -> list[bytes]:
-        family = self._family
-        offsets = range(first_offset, first_offset + count)
-        return [family + offset.to_bytes(8, "big") for offset in offsets]
+        return self._vault.open_run(sealed, self._family, first_offset)

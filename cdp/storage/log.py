@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right, insort
 from collections import OrderedDict
+from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
@@ -236,7 +237,7 @@ class Log:
         sealed = records if codec is None else codec.seal(batch, first, records, subjects)
         value, self._link = encode_block(key, sealed, self._link)
         batch.put(self.family, key, value)
-        self._fresh.append([Entry(first + i, record) for i, record in enumerate(records)])
+        self._fresh.append(_entries(first, records))
         self._head += len(records)
 
     def _blocks_from(self, offset: int, limit: int) -> list[list[Entry]]:
@@ -270,7 +271,7 @@ class Log:
         codec = self._codec
         if codec is not None:
             records = codec.open(first, records)
-        block = [Entry(first + i, record) for i, record in enumerate(records)]
+        block = _entries(first, records)
         self._cache.add(block)
         return block
 
@@ -316,6 +317,12 @@ class _BlockCache:
         for first in self._firsts[:kept]:
             del self._blocks[first]
         del self._firsts[:kept]
+
+
+def _entries(first: int, records: Sequence[bytes]) -> list[Entry]:
+    """The records of a block with their places."""
+    new = tuple.__new__  # half of what the type's own constructor takes, once a record and reader
+    return [new(Entry, pair) for pair in zip(count(first), records, strict=False)]
 
 
 def walk_blocks(store: Store, family: str, offset: int = 0) -> Iterator[tuple[bytes, bytes]]:

@@ -15,13 +15,13 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from cdp._matcher import Sealer, Tampered
+from cdp._matcher import RecentSlots, Sealer, Tampered
 from cdp.errors import StoreDamaged
 from cdp.storage.rotation import SLOTS_MARK, chunks, claim, mark_of, read_mark
 from cdp.storage.slot_pool import SlotPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import trio
 
@@ -63,7 +63,7 @@ class Vault:
         self._store = store
         self._sealer = Sealer(master, keys.epoch, seed, cache_max)
         self._pool = SlotPool(keys, self._sealer)
-        self._known = _Recent(cache_max)
+        self._known = RecentSlots(cache_max)
         self._used, self._serial = read_mark(store)
         self._batch: Batch | None = None  # the one that subjects were last asked for
         self._assigned: dict[bytes, bytes] = {}  # rows in it: whether it is written shows later
@@ -79,12 +79,8 @@ class Vault:
         if batch is not self._batch:
             self._settle()
             self._batch = batch
-        at_hand = self._known.young
-        try:
-            found = [at_hand[subject] for subject in subjects]
-        except KeyError:
-            return self._find_all(batch, subjects)
-        if self._destroyed and not self._destroyed.isdisjoint(found):
+        found = self._known.find(subjects)
+        if found is None or (self._destroyed and not self._destroyed.isdisjoint(found)):
             return self._find_all(batch, subjects)
         return found
 
@@ -96,11 +92,7 @@ class Vault:
         Raises:
             ValueError: a record is empty, or a key is destroyed.
         """
-        try:
-            return self._sealer.seal(slots, records, contexts)
-        except KeyError as missing:
-            self._admit(missing.args[0])
-        return self._sealer.seal(slots, records, contexts)
+        return self._with_keys(lambda: self._sealer.seal(slots, records, contexts))
 
     def open(self, sealed: Sequence[bytes], contexts: Sequence[bytes]) -> list[bytes]:
         """Opens each record where it was found; b"" where its key is destroyed.
@@ -108,12 +100,29 @@ class Vault:
         Raises:
             StoreDamaged: a record, or the slot of its key, was changed or moved.
         """
+        return self._with_keys(lambda: self._sealer.open(sealed, contexts))
+
+    def seal_run(
+        self, slots: Sequence[int], records: Sequence[bytes], prefix: bytes, first: int
+    ) -> list[bytes]:
+        """Seals records that lie one after the other; see `seal`.
+
+        The context of each is `prefix` and its number, counted from `first`, as 8 bytes.
+        """
+        return self._with_keys(lambda: self._sealer.seal_run(slots, records, prefix, first))
+
+    def open_run(self, sealed: Sequence[bytes], prefix: bytes, first: int) -> list[bytes]:
+        """Opens what `seal_run` sealed, from number `first` on; see `open`."""
+        return self._with_keys(lambda: self._sealer.open_run(sealed, prefix, first))
+
+    def _with_keys(self, work: Callable[[], list[bytes]]) -> list[bytes]:
+        """Works on records, and once more where keys had to be read first."""
         try:
             try:
-                return self._sealer.open(sealed, contexts)
+                return work()
             except KeyError as missing:
                 self._admit(missing.args[0])
-            return self._sealer.open(sealed, contexts)
+            return work()
         except Tampered as error:
             raise StoreDamaged(f"opening sealed records: {error}; {_RESTORE}") from error
 
@@ -291,33 +300,6 @@ class Vault:
             self._sealer.admit(slots, wrapped)
         except Tampered as error:
             raise StoreDamaged(f"the key file: {error}; {_RESTORE}") from error
-
-
-class _Recent:
-    """Slots of the subjects that were used last: what is used moves to the young generation."""
-
-    def __init__(self, subjects_max: int) -> None:
-        self._generation_max = max(1, subjects_max // 2)
-        self.young: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.young) + len(self._old)
-
-    def get(self, subject: bytes) -> int | None:
-        slot = self.young.get(subject)
-        if slot is None and (slot := self._old.get(subject)) is not None:
-            self.add(subject, slot)
-        return slot
-
-    def add(self, subject: bytes, slot: int) -> None:
-        if len(self.young) >= self._generation_max:
-            self._old, self.young = self.young, {}
-        self.young[subject] = slot
-
-    def clear(self) -> None:
-        self.young = {}
-        self._old = {}
 
 
 _RESTORE: Final = "restore the last checkpoint, and the key file as it is now or its last copy"

@@ -211,6 +211,7 @@ fn _matcher(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<namer::Namer>()?;
     module.add_class::<Resolution>()?;
     module.add_class::<seal::Sealer>()?;
+    module.add_class::<seal::RecentSlots>()?;
     module.add("Tampered", module.py().get_type::<seal::Tampered>())?;
     module.add_function(wrap_pyfunction!(attribute, module)?)
 }

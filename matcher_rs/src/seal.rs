@@ -6,6 +6,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
+use seal_core::recent::{Recent, Subject};
 use seal_core::{Error, Records};
 
 create_exception!(
@@ -14,6 +15,9 @@ create_exception!(
     PyValueError,
     "What was found in a store is not what was sealed there. The text names the place."
 );
+
+/// Bytes of the number in a context.
+const NUMBER_BYTES: usize = 8;
 
 /// Below so many bytes a batch takes less than a worker thread may keep the interpreter for once
 /// it has it: giving it up would cost up to 5 ms, to save 0.1 ms.
@@ -110,6 +114,36 @@ impl Sealer {
         listed(py, &self.call(py, size(&sealed), work)?)
     }
 
+    /// The same for records that lie one after the other: the context of each is `prefix` and its
+    /// number, counted from `first`, as 8 bytes.
+    fn seal_run<'py>(
+        &self,
+        py: Python<'py>,
+        slots: Vec<u64>,
+        records: Vec<Bound<'py, PyBytes>>,
+        prefix: &[u8],
+        first: u64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (records, contexts) = (borrowed(&records), numbered(prefix, first, records.len()));
+        let contexts: Vec<_> = contexts.chunks_exact(prefix.len() + NUMBER_BYTES).collect();
+        let work = |core: &mut seal_core::Sealer| core.seal(&slots, &records, &contexts);
+        listed(py, &self.call(py, size(&records), work)?)
+    }
+
+    /// Opens what `seal_run` sealed, from number `first` on.
+    fn open_run<'py>(
+        &self,
+        py: Python<'py>,
+        sealed: Vec<Bound<'py, PyBytes>>,
+        prefix: &[u8],
+        first: u64,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let (sealed, contexts) = (borrowed(&sealed), numbered(prefix, first, sealed.len()));
+        let contexts: Vec<_> = contexts.chunks_exact(prefix.len() + NUMBER_BYTES).collect();
+        let work = |core: &mut seal_core::Sealer| core.open(&sealed, &contexts);
+        listed(py, &self.call(py, size(&sealed), work)?)
+    }
+
     /// Overwrites and forgets keys.
     fn forget(&self, slots: Vec<u64>) {
         self.lock().forget(&slots);
@@ -137,6 +171,65 @@ impl Sealer {
     fn keys_at_hand(&self) -> usize {
         self.lock().keys_at_hand()
     }
+}
+
+/// Slots of the subjects that were used last, bounded. For one thread.
+#[pyclass(module = "cdp._matcher", frozen)]
+pub struct RecentSlots {
+    core: Mutex<Recent>,
+}
+
+impl RecentSlots {
+    fn lock(&self) -> MutexGuard<'_, Recent> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl RecentSlots {
+    #[new]
+    fn new(subjects_max: usize) -> Self {
+        Self { core: Mutex::new(Recent::new(subjects_max)) }
+    }
+
+    /// The slot of each subject; None where one of them is not known.
+    fn find(&self, subjects: Vec<Bound<'_, PyBytes>>) -> Option<Vec<u64>> {
+        let mut core = self.lock();
+        subjects.iter().map(|one| core.get(&subject_of(one.as_bytes())?)).collect()
+    }
+
+    fn get(&self, subject: &[u8]) -> Option<u64> {
+        self.lock().get(&subject_of(subject)?)
+    }
+
+    fn add(&self, subject: &[u8], slot: u64) -> PyResult<()> {
+        let subject = subject_of(subject)
+            .ok_or_else(|| PyValueError::new_err("a subject is 16 bytes; give a node"))?;
+        self.lock().add(subject, slot);
+        Ok(())
+    }
+
+    fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn __len__(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+fn subject_of(bytes: &[u8]) -> Option<Subject> {
+    bytes.try_into().ok()
+}
+
+/// The contexts of a run, one after the other.
+fn numbered(prefix: &[u8], first: u64, count: usize) -> Vec<u8> {
+    let mut made = Vec::with_capacity(count * (prefix.len() + NUMBER_BYTES));
+    for number in (first..).take(count) {
+        made.extend_from_slice(prefix);
+        made.extend_from_slice(&number.to_be_bytes());
+    }
+    made
 }
 
 fn raised(error: Error) -> PyErr {

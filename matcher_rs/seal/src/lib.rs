@@ -8,11 +8,13 @@
 //! * [`slot`]: a data key to and from the 64 bytes;
 //! * [`envelope`]: a record to and from its sealed form;
 //! * [`keys`]: the data keys in memory, bounded, overwritten when let go;
+//! * [`recent`]: which slot a subject has, of those that were used last;
 //! * [`Sealer`]: all of it, a batch at a time.
 
 pub mod envelope;
 mod error;
 pub mod keys;
+pub mod recent;
 mod sealer;
 pub mod slot;
 
