@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from cdp.clock import SECOND_US, Clock
-from cdp.domain.naming import named_in_event
 from cdp.errors import Overloaded, StoreFull
 from cdp.ingestion.deduplication import MessageKeys
 from cdp.ingestion.submission import Group, Submission
@@ -63,7 +62,7 @@ class Intake:
         """`key` is identity's. Without a `namer` there is no suppression, consent or sealing."""
         self.store = store
         self.keys = MessageKeys(key)
-        self.name = named_in_event if namer is not None else None
+        self.namer = namer
         self.ledger = ledger
         self.vault = vault
         self.plan = plan

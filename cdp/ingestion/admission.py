@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cdp.domain.event import Event, encode_event
-from cdp.domain.naming import ANONYMOUS_ID, USER_ID
+from cdp.domain.naming import named_in_event
 from cdp.ingestion.decoding import DEPTH_MAX, decode_json, repair
+from cdp.ingestion.hearing import hear, statements_in
 from cdp.ingestion.normalisation import Scope, normalise, read_wire
 from cdp.ingestion.refusal import Rejection
-from cdp.ingestion.submission import ALONE, REJECTED_SCHEMA, RejectedEvent, Spoken, Submission
+from cdp.ingestion.submission import REJECTED_SCHEMA, RejectedEvent, Spoken, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,8 @@ _SHOWN_ID_CHARS_MAX: Final = 100
 def admit(submission: Submission, raws: Sequence[bytes | Raw], first: int, scope: Scope) -> None:
     """Adds events to a submission; `first` is the place of the first of them in its request."""
     message_ids, records = submission.message_ids, submission.records
-    name = scope.name
+    named: list[list[Named]] = []
+    said: list[Spoken] = []
     for index, raw in enumerate(raws, first):
         text = bytes(raw)
         try:
@@ -36,40 +38,11 @@ def admit(submission: Submission, raws: Sequence[bytes | Raw], first: int, scope
         except Rejection as rejection:
             reject(submission, text, index, rejection, scope)
         else:
-            named = name(event) if name is not None else []
-            if event.stamp.present or event.stamp.gpc:
-                note_consent(submission, event, scope, named, len(records))
-            submission.named.append(named)
+            named.append(named_in_event(event))
+            said += statements_in(event, scope.sender, len(records))
             message_ids.append(event.message_id)
             records.append(record)
-
-
-def note_consent(
-    submission: Submission,
-    event: Event,
-    scope: Scope,
-    named: Sequence[Named] = (),
-    place: int = ALONE,
-) -> None:
-    """Adds what an event states about purposes, for its user and its device.
-
-    `named` are the identifiers of the event, and `place` is that of its record, where it has one.
-    """
-    speakers = []
-    if event.user_id is not None:
-        speakers.append((USER_ID, event.user_id))
-    if event.anonymous_id is not None:
-        speakers.append((ANONYMOUS_ID, event.anonymous_id))
-    count = len(speakers)
-    leads = named[:count] == speakers
-    for statement in scope.sender.statements_of(event):
-        at_us = event.event_time_us if statement.kind != "gpc" else statement.at_us
-        spoken = (
-            Spoken(place, statement, at_us, count)
-            if leads
-            else Spoken(place, statement, at_us, 0, speakers)
-        )
-        submission.said.append(spoken)
+    hear(submission, named, said, scope.namer)
 
 
 def admit_surplus(
@@ -101,7 +74,7 @@ def _hold(submission: Submission, event: Event, scope: Scope, plan: PlanCheck) -
     try:
         plan.hold(event)
     except Rejection:
-        note_consent(submission, event, scope)
+        hear(submission, [], statements_in(event, scope.sender), scope.namer)
         raise
 
 

@@ -63,7 +63,7 @@ def read_statement(body: bytes, sender: Sender) -> list[Spoken]:
     if "purposes" in wire:
         consent["categoryPreferences"] = wire["purposes"]
     said = [_completed(statement, wire) for statement in _statements(consent, wire, sender)]
-    return [Spoken(ALONE, one, one.at_us, named=named) for one in said]
+    return [Spoken(ALONE, one, one.at_us, named) for one in said]
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cdp.ingestion.authentication import Authenticator, KnownSource, check_origi
 from cdp.ingestion.consent_endpoint import GPC_ANSWER, NOTED, read_statement
 from cdp.ingestion.decoding import decompress, decompress_parts, without_mark
 from cdp.ingestion.envelope import Contents, open_body, write_key_in
+from cdp.ingestion.hearing import hear
 from cdp.ingestion.normalisation import Scope
 from cdp.ingestion.pixel import pixel_body, query_fields, write_key_of
 from cdp.ingestion.refusal import Refusal
@@ -177,7 +178,7 @@ class Endpoints:
             raise Refusal(400, "payload_too_large", text)
         scope = self._scope(request, route, Contents([], single=True), source, peer)
         submission = Submission(source.name, scope.received_at_us)
-        submission.said = read_statement(body, scope.sender)
+        hear(submission, [], read_statement(body, scope.sender), scope.namer)
         submission.answer = NOTED
         self._offer(submission, held_bytes=max(0, len(body) - len(request.body)))
         return submission
@@ -247,7 +248,7 @@ class Endpoints:
             direct_address=address,
             user_agent=agent.decode("utf-8", "replace") if agent else None,
             sender=sender,
-            name=self._intake.name,
+            namer=self._intake.namer,
             plan=self._intake.plan,
         )
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cdp.config import Limits
-    from cdp.domain.naming import Named
+    from cdp.ingestion.collaborators import Namer
     from cdp.ingestion.plan import PlanCheck
 
 _TYPES: Final = frozenset(EVENT_TYPES)
@@ -44,7 +44,7 @@ class Scope(msgspec.Struct, kw_only=True):
     `path_type` is the type that a single-event path names; `fallback_type` is used only where an
     event names none. `address` and `user_agent` are those of a browser's request, to fill in
     where the event lacks them; `direct_address` is the peer's, for servers that ask for it.
-    `sender` makes the stamps; `name` finds the identifiers of an event, where they are wanted.
+    `sender` makes the stamps; `namer` makes nodes of identifiers, where anybody is to be known.
     `plan` is the tracking plan, which holds after normalisation.
     """
 
@@ -61,7 +61,7 @@ class Scope(msgspec.Struct, kw_only=True):
     direct_address: str | None = None
     user_agent: str | None = None
     sender: Sender = NO_SENDER
-    name: Callable[[Event], list[Named]] | None = None
+    namer: Namer | None = None
     plan: PlanCheck | None = None
 
 

@@ -17,8 +17,8 @@ from cdp.domain.event import EVENT_SCHEMA, Event, encode_event
 from cdp.domain.naming import ANONYMOUS_ID, USER_ID, Named, named_in_event
 from cdp.domain.subjects import rejected_on
 from cdp.errors import Overloaded
-from cdp.ingestion.admission import note_consent
 from cdp.ingestion.decoding import JSON_ERRORS, decode_json, repair
+from cdp.ingestion.hearing import hear, statements_in
 from cdp.ingestion.normalisation import Scope, normalise, read_id, read_wire
 from cdp.ingestion.refusal import Rejection
 from cdp.ingestion.stamp import Sender
@@ -145,9 +145,8 @@ async def resubmit(
     if intake.plan is not None:
         intake.plan.hold(event)
     submission = Submission(row.source, intake.clock.now_us())
-    named = intake.name(event) if intake.name is not None else []
-    note_consent(submission, event, scope, named, 0)
-    submission.named.append(named)
+    said = statements_in(event, scope.sender, 0)
+    hear(submission, [named_in_event(event)], said, intake.namer)
     submission.message_ids.append(event.message_id)
     submission.records.append(encode_event(event))
     submission.repairs = _key_of(row_id)

@@ -48,17 +48,19 @@ class RejectedEvent(msgspec.Struct, frozen=True, array_like=True):
 ALONE: Final = -1  # the place of a statement that came without an event
 
 
-class Spoken(msgspec.Struct, frozen=True, gc=False):
+class Spoken(msgspec.Struct, gc=False, eq=False):
     """A statement about purposes: of the event at a place in the records, about identifiers.
 
-    These are the first `count` that the event names; or else `named`. `at_us`: when it was said.
+    `at_us`: when it was said. Whom it is about is `named`, and then `nodes`, of which `verified`
+    are those that a login knows; see `cdp.ingestion.hearing`.
     """
 
     place: int
     statement: Statement
     at_us: int
-    count: int = 0
     named: Sequence[Named] = ()
+    nodes: Sequence[bytes] = ()
+    verified: Sequence[bytes] = ()
 
 
 class Group:
@@ -88,7 +90,7 @@ class Group:
 class Submission:
     """The events of one request: normalised records to store, and rejected ones to keep.
 
-    `named` has the identifiers of each record, where the log writer wants them; `said` what events
+    `nodes` has those of each record's identifiers, where somebody can be named; `said` what events
     state about purposes. `accepted`, `duplicates` and `suppressed` are set by the log writer.
     `rejected_count` may exceed `len(rejected)`, of which there is a limit. `repairs` is the key of
     the row that a resubmission takes out of `rejected`.
@@ -101,7 +103,7 @@ class Submission:
         "group",
         "held_bytes",
         "message_ids",
-        "named",
+        "nodes",
         "received_at_us",
         "records",
         "rejected",
@@ -117,7 +119,7 @@ class Submission:
         self.received_at_us = received_at_us
         self.message_ids: list[str] = []
         self.records: list[bytes] = []
-        self.named: list[list[Named]] = []
+        self.nodes: list[list[bytes]] = []
         self.said: list[Spoken] = []
         self.rejected: list[RejectedEvent] = []
         self.rejected_count = 0

@@ -8,9 +8,8 @@ duplicate; else it is stored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from cdp.domain.naming import CRM_ID, USER_ID
 from cdp.domain.subjects import nobody_on
 from cdp.ingestion.accounts import Tally, add_counts
 from cdp.ingestion.deduplication import MessageKeys, remember, within_window
@@ -18,24 +17,17 @@ from cdp.ingestion.rejected import named_in_rejected, update_rejected
 from cdp.ingestion.submission import ALONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from collections.abc import Set as AbstractSet
 
     from cdp.config import Limits
-    from cdp.domain.consent import Statement
-    from cdp.domain.naming import Named
     from cdp.ingestion.collaborators import Ledger, Namer, RowSeal, Suppressed
     from cdp.ingestion.submission import RejectedEvent, Spoken, Submission
     from cdp.storage.log import Log
     from cdp.storage.store import Batch, Store
 
-# A statement that is recorded, when it was said, the nodes that it is about, and those of them
-# that a login knows.
-Heard: TypeAlias = "tuple[Statement, int, Sequence[bytes], Sequence[bytes]]"
-
 _NOBODY: Final[frozenset[bytes]] = frozenset()
 _NO_NODES: Final[list[bytes]] = []
-_LOGINS: Final = (USER_ID, CRM_ID)  # namespaces of what only somebody who logged in is known by
 
 
 class Chosen:
@@ -47,7 +39,7 @@ class Chosen:
         self.fresh: dict[bytes, bytes] = {}  # when received by key of the message id
         self.records: list[bytes] = []  # in the same order
         self.subjects: list[bytes] = []  # the same; empty where nothing is named
-        self.said: list[Heard] = []
+        self.said: list[Spoken] = []
         self.tallies: dict[str, Tally] = {}
 
     def tally(self, source: str) -> Tally:
@@ -114,25 +106,17 @@ class GroupWriter:
         chosen = Chosen()
         keys = [self._key_of(message_id) for s in submissions for message_id in s.message_ids]
         known = zip(keys, self._store.get_many("seen", keys), strict=True)
-        nodes = iter(self._nodes_of(submissions))
         suppressed = self._suppression.nodes if self._suppression is not None else _NOBODY
         for submission in submissions:
-            self._choose_events(submission, chosen, known, nodes, suppressed)
+            self._choose_events(submission, chosen, known, suppressed)
             self._choose_alone(submission, chosen, suppressed)
         return chosen
-
-    def _nodes_of(self, submissions: list[Submission]) -> list[list[bytes]]:
-        """Of every record of the group, in one call."""
-        if self._namer is None:
-            return []
-        return self._namer.nodes([names for s in submissions for names in s.named])
 
     def _choose_events(
         self,
         submission: Submission,
         chosen: Chosen,
         known: Iterator[tuple[bytes, bytes | None]],
-        nodes: Iterator[list[bytes]],
         suppressed: AbstractSet[bytes],
     ) -> None:
         """Runs once an event; what most events do not need is behind one test each."""
@@ -141,32 +125,31 @@ class GroupWriter:
         fresh, records, subjects = chosen.fresh, chosen.records, chosen.subjects
         names = self._namer is not None
         before = len(records)
-        accepted: list[list[bytes] | None] = []  # nodes by place among the records
-        hears = names and bool(submission.said)
-        for record in submission.records:
+        passed_over: set[int] = set()  # places among the records
+        for place, record in enumerate(submission.records):
             key, stored = next(known)
-            its_nodes = next(nodes) if names else _NO_NODES
+            its_nodes = submission.nodes[place] if names else _NO_NODES
             if suppressed and not suppressed.isdisjoint(its_nodes):
                 submission.suppressed += 1
-                accepted.append(None)
+                passed_over.add(place)
                 continue
             if key in fresh or (
                 stored is not None and within_window(stored, received_at_us, window_us)
             ):
-                accepted.append(None)
+                passed_over.add(place)
                 continue
             fresh[key] = received
             records.append(record)
             if names:
-                nobody = its_nodes[0] if its_nodes else nobody_on(received_at_us, self._key)
-                subjects.append(nobody)
-            accepted.append(its_nodes)
+                subject = its_nodes[0] if its_nodes else nobody_on(received_at_us, self._key)
+                subjects.append(subject)
         submission.accepted = len(records) - before
         submission.duplicates = (
             len(submission.records) - submission.accepted - submission.suppressed
         )
-        if hears:
-            self._hear(submission, accepted, chosen.said)
+        if submission.said:
+            passed_over.add(ALONE)
+            chosen.said += [one for one in submission.said if one.place not in passed_over]
         tally = chosen.tally(submission.source)
         tally.accepted += submission.accepted
         tally.duplicate += submission.duplicates
@@ -176,39 +159,9 @@ class GroupWriter:
         self, submission: Submission, chosen: Chosen, suppressed: AbstractSet[bytes]
     ) -> None:
         """Statements without an event. One about a suppressed person is not kept either."""
-        if not submission.said or self._namer is None:
-            return
         for spoken in submission.said:
-            if spoken.place == ALONE:
-                heard = self._named(spoken, spoken.named)
-                if suppressed.isdisjoint(heard[2]):
-                    chosen.said.append(heard)
-
-    def _hear(
-        self, submission: Submission, accepted: list[list[bytes] | None], said: list[Heard]
-    ) -> None:
-        """Adds the statements of accepted events, mostly about the first nodes of the event itself.
-
-        That is so where every identifier of the event could be used, which is where it has as
-        many nodes as identifiers; else the statement is named by itself.
-        """
-        for spoken in submission.said:
-            place, count = spoken.place, spoken.count
-            if place == ALONE or (nodes := accepted[place]) is None:
-                continue
-            named = submission.named[place]
-            if count == 0 or len(nodes) != len(named):
-                said.append(self._named(spoken, named[:count] if count else spoken.named))
-                continue
-            verified = nodes[:1] if named[0][0] == USER_ID else _NO_NODES
-            about = nodes if count == len(nodes) else nodes[:count]
-            said.append((spoken.statement, spoken.at_us, about, verified))
-
-    def _named(self, spoken: Spoken, named: Sequence[Named]) -> Heard:
-        assert self._namer is not None, "statements are heard only where somebody can be named"
-        logins = [one for one in named if one[0] in _LOGINS]
-        nodes, verified = self._namer.nodes([named, logins])
-        return spoken.statement, spoken.at_us, nodes, verified
+            if spoken.place == ALONE and suppressed.isdisjoint(spoken.nodes):
+                chosen.said.append(spoken)
 
     def _append(self, batch: Batch, chosen: Chosen) -> int:
         if not chosen.records:
@@ -217,13 +170,13 @@ class GroupWriter:
             return self._events.append(batch, chosen.records)
         return self._events.append(batch, chosen.records, chosen.subjects)
 
-    def _note(self, batch: Batch, said: list[Heard]) -> None:
+    def _note(self, batch: Batch, said: list[Spoken]) -> None:
         if not said or self._ledger is None:
             return
         note = self._ledger.note
-        for statement, at_us, nodes, verified in said:
-            if nodes:
-                note(batch, nodes, statement, at_us=at_us, verified=verified)
+        for one in said:
+            if one.nodes:
+                note(batch, one.nodes, one.statement, at_us=one.at_us, verified=one.verified)
 
     def _settle_rejected(self, batch: Batch, submissions: list[Submission], chosen: Chosen) -> None:
         rows: list[RejectedEvent] = []

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from cdp.config import Limits
-from cdp.domain.consent import Statement
+from cdp._matcher import Namer
+from cdp.config import Identity, Limits
 from cdp.domain.tracking_plan import parse_plan
 from cdp.ingestion.admission import admit
 from cdp.ingestion.normalisation import Scope
 from cdp.ingestion.plan import PlanCheck
 from cdp.ingestion.refusal import Rejection
 from cdp.ingestion.rejected import list_rejected, resubmit
-from cdp.ingestion.stamp import NO_SENDER
 from cdp.ingestion.submission import ALONE, Submission
 from cdp.telemetry import Metrics
+from tests.unit.ingestion.consent_door import IDENTITY_KEY, naming_rules
 from tests.unit.ingestion.front_door import FrontDoor, open_front_door, track
 
 PLAN = """
@@ -78,33 +78,21 @@ async def test_an_event_that_breaks_the_plan_is_quarantined_repaired_and_stored(
 
 
 def test_what_a_quarantined_event_says_of_consent_is_taken_all_the_same() -> None:
-    said = Statement(
-        purposes={"ads": False},
-        kind="event",
-        authority="public",
-        source="web",
-        at_us=1,
-        received_at_us=1,
-    )
-
-    class Sender:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(NO_SENDER, name)
-
-        def statements_of(self, _: object) -> list[Statement]:
-            return [said]
-
+    namer = Namer(IDENTITY_KEY, naming_rules(Identity()))
     scope = Scope(
         source="web",
         received_at_us=1,
         new_id=lambda: "id",
         limits=Limits(),
-        sender=Sender(),  # type: ignore[arg-type]
         plan=plan(),
+        namer=namer,
     )
     submission = Submission("web", 1)
     good = json.dumps(track(1, properties={"total": 3})).encode()
-    bad = json.dumps(track(2, properties={"total": "3"})).encode()
+    consent = {"consent": {"categoryPreferences": {"ads": False}}}
+    bad = json.dumps(track(2, properties={"total": "3"}, context=consent)).encode()
     admit(submission, [bad, good], 0, scope)
-    assert [(one.place, one.named) for one in submission.said][:1] == [(ALONE, [(0, "u1")])]
+    node = namer.nodes([[(0, "u1")]])[0]
+    (said,) = submission.said
+    assert (said.place, said.nodes, said.statement.purposes) == (ALONE, node, {"ads": False})
     assert (len(submission.records), submission.rejected_count) == (1, 1)
