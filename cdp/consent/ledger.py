@@ -113,15 +113,15 @@ class ConsentLedger:
         batch: Batch,
         nodes: Sequence[bytes],
         statement: Statement,
+        said_at_us: tuple[int, int] | None = None,
         *,
-        at_us: int | None = None,
         verified: Collection[bytes] = (),
     ) -> int:
         """Records what was said about these identifiers; how many records that took.
 
         Nothing is recorded where nothing changes. `verified` are those of the nodes that a login
-        knows: a user id, a customer number. `at_us` is when it was said, where many said the same
-        and share one statement.
+        knows: a user id, a customer number. `said_at_us` is when it was said and when it came in,
+        where many said the same and share one statement.
         """
         last, key = self._last
         if statement is not last:
@@ -130,8 +130,9 @@ class ConsentLedger:
         settled = self._settled
         for node in nodes:
             if settled.get(node) is not key:
-                if at_us is not None and at_us != statement.at_us:
-                    statement = replace(statement, at_us=at_us)
+                if said_at_us is not None:
+                    at_us, received_us = said_at_us
+                    statement = replace(statement, at_us=at_us, received_at_us=received_us)
                 return self._note(batch, nodes, statement, key, verified)
         return 0
 
@@ -158,7 +159,8 @@ class ConsentLedger:
         )
         meant = [node for node in nodes if bool(self._row(batch, node).restricted) is not on]
         for node in meant:
-            self._record(batch, node, order, {}, action="restricted" if on else "unrestricted")
+            action: Action = "restricted" if on else "unrestricted"
+            self._record(batch, node, self._row(batch, node), order, {}, action=action)
         self._took_effect(meant, forbids=on)
         return len(meant)
 
@@ -267,7 +269,7 @@ class ConsentLedger:
                         name for name, one in verdicts.items() if one == "takes" and said.get(name)
                     ]
                     lifts = self._lifted(batch, node, nodes, statement, granted)
-                self._record(batch, node, statement, said, lifts=lifts)
+                self._record(batch, node, row, statement, said, lifts=lifts)
                 recorded.append(node)
                 denied = denied or statement.kind == "gpc" or not all(said.values())
             if statement.kind in EXPLICIT or "late" in verdicts.values():
@@ -362,13 +364,13 @@ class ConsentLedger:
         self,
         batch: Batch,
         node: bytes,
+        row: Row,
         statement: Statement,
         said: dict[str, bool],
         *,
         lifts: tuple[bytes, ...] = (),
         action: Action = "said",
     ) -> None:
-        row = self._row(batch, node)
         record = records.make_record(
             statement,
             seq=self._head,

@@ -40,13 +40,13 @@ class Ledger(Protocol):
         batch: Batch,
         nodes: Sequence[bytes],
         statement: Statement,
+        said_at_us: tuple[int, int] | None = None,
         *,
-        at_us: int | None = None,
         verified: Collection[bytes] = (),
     ) -> int:
         """Records a statement about these nodes; `verified` are those that a login knows.
 
-        `at_us` is when it was said, where that is not what the statement says itself.
+        `said_at_us` is when it was said and received, where the statement is one of many.
         """
         ...
 

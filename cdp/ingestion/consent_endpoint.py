@@ -14,16 +14,17 @@ from cdp.domain.event import EVENT_SCHEMA, Event
 from cdp.domain.identifier import NAMESPACE_CODE
 from cdp.domain.naming import ANONYMOUS_ID, USER_ID, VALUE_CHARS_MAX
 from cdp.ingestion.decoding import JSON_ERRORS, decode_json, repair
+from cdp.ingestion.hearing import statements_in
 from cdp.ingestion.normalisation import read_id
 from cdp.ingestion.refusal import Refusal
 from cdp.ingestion.responses import json_answer
-from cdp.ingestion.submission import ALONE, Spoken
 from cdp.ingestion.timestamps import event_time_us, parse_time
 
 if TYPE_CHECKING:
     from cdp.domain.consent import Proof, Statement
     from cdp.domain.naming import Named
     from cdp.ingestion.stamp import Sender
+    from cdp.ingestion.submission import Spoken
 
 IDENTIFIERS_MAX: Final = 20
 PURPOSES_MAX: Final = 1_000
@@ -46,7 +47,7 @@ _PROOF: Final = (
 )
 
 
-def read_statement(body: bytes, sender: Sender) -> list[Spoken]:
+def read_statement(body: bytes, sender: Sender, received_at_us: int) -> list[Spoken]:
     """What the body of a request states, as the ledger takes it.
 
     Raises:
@@ -62,8 +63,11 @@ def read_statement(body: bytes, sender: Sender) -> list[Spoken]:
     }
     if "purposes" in wire:
         consent["categoryPreferences"] = wire["purposes"]
-    said = [_completed(statement, wire) for statement in _statements(consent, wire, sender)]
-    return [Spoken(ALONE, one, one.at_us, named) for one in said]
+    said = _said(consent, wire, sender, received_at_us)
+    for spoken in said:
+        spoken.statement = _completed(spoken.statement, wire)
+        spoken.named = named
+    return said
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -94,7 +98,9 @@ def _named(wire: dict[str, Any]) -> list[Named]:
     return [(code, value) for code, value in found if value and len(value) <= VALUE_CHARS_MAX]
 
 
-def _statements(consent: dict[str, Any], wire: dict[str, Any], sender: Sender) -> list[Statement]:
+def _said(
+    consent: dict[str, Any], wire: dict[str, Any], sender: Sender, received_at_us: int
+) -> list[Spoken]:
     """Read as the consent object of an event is, so that both are understood alike."""
     context: dict[str, Any] = {"consent": consent}
     context |= {key: wire[key] for key in ("jurisdiction", "location") if key in wire}
@@ -104,12 +110,11 @@ def _statements(consent: dict[str, Any], wire: dict[str, Any], sender: Sender) -
         raise Refusal(400, "invalid_consent", text)
     if len(stamp.purposes) > PURPOSES_MAX:
         raise Refusal(400, "invalid_consent", f"more than {PURPOSES_MAX} purposes")
-    received_at_us = sender.received_at_us
     at_us = event_time_us(
         parse_time(wire.get("timestamp")), parse_time(wire.get("sentAt")), received_at_us
     )
     event = Event(EVENT_SCHEMA, "identify", "", sender.source, at_us, received_at_us)
-    return sender.statements_of(replace(event, context=context, stamp=stamp))
+    return statements_in(replace(event, context=context, stamp=stamp), sender)
 
 
 def _completed(statement: Statement, wire: dict[str, Any]) -> Statement:

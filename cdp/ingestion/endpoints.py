@@ -32,7 +32,7 @@ from cdp.ingestion.responses import (
 )
 from cdp.ingestion.routes import Route, find_route
 from cdp.ingestion.settings_endpoint import public_place, rudder_source_config, segment_settings
-from cdp.ingestion.stamp import GPC_HEADER, Sender, Stamper
+from cdp.ingestion.stamp import GPC_HEADER, Stamper
 from cdp.ingestion.submission import Submission
 from cdp.ingestion.timestamps import parse_time
 
@@ -178,7 +178,8 @@ class Endpoints:
             raise Refusal(400, "payload_too_large", text)
         scope = self._scope(request, route, Contents([], single=True), source, peer)
         submission = Submission(source.name, scope.received_at_us)
-        hear(submission, [], read_statement(body, scope.sender), scope.namer)
+        said = read_statement(body, scope.sender, scope.received_at_us)
+        hear(submission, [], said, scope.namer)
         submission.answer = NOTED
         self._offer(submission, held_bytes=max(0, len(body) - len(request.body)))
         return submission
@@ -224,10 +225,8 @@ class Endpoints:
         browser = source.config.kind != "server" and _from_browser(headers, route)
         agent = headers.get(b"user-agent") if browser else None
         origin = headers.get(b"origin")
-        sender = Sender(
-            self._stamper,
+        sender = self._stamper.sender(
             source,
-            received_at_us=received_at_us,
             gpc=headers.get(GPC_HEADER) == b"1",
             origin=origin.decode("latin-1") if origin else None,
             address=whole_address,

@@ -34,8 +34,16 @@ def statements_in(event: Event, sender: Sender, place: int = ALONE) -> list[Spok
         speakers.append((USER_ID, event.user_id))
     if event.anonymous_id is not None:
         speakers.append((ANONYMOUS_ID, event.anonymous_id))
+    received_us = event.received_at_us
     return [
-        Spoken(place, one, event.event_time_us if one.kind != "gpc" else one.at_us, speakers)
+        # A header is about the browser as it was when the request came in.
+        Spoken(
+            place,
+            one,
+            received_us if one.kind == "gpc" else event.event_time_us,
+            received_us,
+            speakers,
+        )
         for one in sender.statements_of(event)
     ]
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 GPC_HEADER: Final = b"sec-gpc"
 
 _STAMPS_MAX: Final = 1_024
+_SENDERS_MAX: Final = 4_096
+_STATEMENTS_MAX: Final = 256  # of one sender
 _STRING_BYTES_MAX: Final = 4_096
 _JURISDICTION: Final = re.compile(r"[A-Z]{2}(?:-[A-Z0-9]{1,3})?")
 _CUT_ADDRESS: Final = b"striplastoctet"
@@ -61,6 +63,7 @@ class Stamper:
         self._countries = countries
         self._head = head
         self._stamps: dict[tuple[str, bool, int], ConsentStamp] = {}
+        self._senders: dict[tuple[object, ...], Sender] = {}
 
     @classmethod
     def from_config(
@@ -100,6 +103,33 @@ class Stamper:
             )
         return stamp
 
+    def sender(
+        self,
+        known: KnownSource,
+        *,
+        gpc: bool,
+        origin: str | None,
+        address: str | None,
+        kept_address: str | None,
+        agent: bytes | None,
+    ) -> Sender:
+        """Who sent a request; the same one for requests that do not differ in any of this."""
+        key = (known, gpc, origin, address, kept_address, agent)
+        sender = self._senders.get(key)
+        if sender is None:
+            if len(self._senders) >= _SENDERS_MAX:
+                self._senders.clear()
+            sender = self._senders[key] = Sender(
+                self,
+                known,
+                gpc=gpc,
+                origin=origin,
+                address=address,
+                kept_address=kept_address,
+                agent=agent,
+            )
+        return sender
+
     def place_of(self, address: str | None) -> str:
         """The jurisdiction of an address; the default where nobody knows."""
         if self._countries is not None and address:
@@ -108,22 +138,26 @@ class Stamper:
 
 
 class Sender:
-    """Who sent a request, and what its headers say for all events in it."""
+    """Who sends, and what the headers of the requests say for all events in them.
+
+    Statements that it makes may be shared by many events: when each was said is the event's.
+    """
 
     __slots__ = (
         "_address",
         "_agent",
         "_asks_place",
+        "_fixed",
+        "_gpc",
         "_gpc_statement",
         "_origin",
+        "_place",
         "_proof",
-        "_stamp",
         "_stamper",
         "_statements",
         "_trusted",
         "authority",
         "grants_count",
-        "received_at_us",
         "source",
     )
 
@@ -132,7 +166,6 @@ class Sender:
         stamper: Stamper,
         known: KnownSource | None,
         *,
-        received_at_us: int = 0,
         gpc: bool = False,
         origin: str | None = None,
         address: str | None = None,
@@ -143,7 +176,6 @@ class Sender:
         config = known.config if known is not None else None
         server = config is not None and config.kind == "server"
         self.source = known.name if known is not None else ""
-        self.received_at_us = received_at_us
         self.authority: Authority = "server" if server else "public"
         self.grants_count = (
             config is not None
@@ -159,29 +191,30 @@ class Sender:
         self._trusted = server
         self._asks_place = server and not place
         # A server speaks for people elsewhere: its own address says nothing about theirs.
-        found = place or stamper.place_of(None if server else address)
-        self._stamp = stamper.stamp(found, gpc=gpc)
+        self._place = place or stamper.place_of(None if server else address)
+        self._gpc = gpc
+        self._fixed: ConsentStamp | None = None
 
     @classmethod
     def again(cls, stamper: Stamper | None, row: RejectedEvent) -> Sender:
         """The sender of an event that was rejected, as it was when the event came in."""
-        sender = cls(stamper or NO_STAMPER, None, received_at_us=row.received_at_us)
+        sender = cls(stamper or NO_STAMPER, None)
         sender.source = row.source
         sender.authority = "server" if row.authority == "server" else "public"
         sender.grants_count = row.grants_count
         sender._trusted = row.authority == "server"
-        sender._stamp = row.stamp
+        sender._fixed = row.stamp
         return sender
 
     @property
     def stamp(self) -> ConsentStamp:
-        """The stamp of an event that says nothing itself."""
-        return self._stamp
+        """The stamp, now, of an event that says nothing itself."""
+        return self._fixed or self._stamper.stamp(self._place, gpc=self._gpc)
 
     def stamp_of(self, context: dict[str, Any]) -> ConsentStamp:
         """The stamp of an event with this context."""
         consent, management = context.get("consent"), context.get("consentManagement")
-        stamp = self._by_body(context, consent) if self._trusted else self._stamp
+        stamp = self._by_body(context, consent) if self._trusted else self.stamp
         if consent is None and management is None:
             return stamp
         said = self._stamper.reader.read(consent, management)
@@ -212,7 +245,7 @@ class Sender:
             purposes = {name: said for name, said in purposes.items() if name not in gpc_purposes}
         said = [self._shared_statement(event, purposes)] if stamp.present and purposes else []
         if stamp.gpc:
-            said.append(self._by_gpc(stamp))
+            said.append(self._by_gpc(event))
         return said
 
     def _shared_statement(self, event: Event, purposes: dict[str, bool]) -> Statement:
@@ -226,6 +259,8 @@ class Sender:
             or made.jurisdiction != stamp.jurisdiction
             or made.regime != stamp.regime
         ):
+            if len(self._statements) >= _STATEMENTS_MAX:
+                self._statements.clear()
             made = self._statements[id(purposes)] = self._statement(event, purposes)
         return made
 
@@ -255,17 +290,17 @@ class Sender:
             proof=proof,
         )
 
-    def _by_gpc(self, stamp: ConsentStamp) -> Statement:
-        """One for all events of a request: the header is about the browser, not about an event."""
-        made = self._gpc_statement
-        if made is None or made.jurisdiction != stamp.jurisdiction:
+    def _by_gpc(self, event: Event) -> Statement:
+        """One for all events: the header is about the browser, not about an event."""
+        made, stamp = self._gpc_statement, event.stamp
+        if made is None or (made.jurisdiction, made.regime) != (stamp.jurisdiction, stamp.regime):
             made = self._gpc_statement = Statement(
                 purposes=self._stamper.gpc_purposes,
                 kind="gpc",
                 authority=self.authority,
                 source=self.source,
-                at_us=self.received_at_us,
-                received_at_us=self.received_at_us,
+                at_us=event.received_at_us,
+                received_at_us=event.received_at_us,
                 grants_count=False,
                 jurisdiction=stamp.jurisdiction,
                 regime=stamp.regime,
@@ -285,7 +320,7 @@ class Sender:
 
     def _by_body(self, context: dict[str, Any], consent: Any) -> ConsentStamp:
         """What a server says for people: where they are, and their browsers' Sec-GPC."""
-        stamp = self._stamp
+        stamp = self.stamp
         gpc = stamp.gpc or (type(consent) is dict and consent.get("gpc") is True)
         place = self._place_in(context) if self._asks_place else stamp.jurisdiction
         if gpc is stamp.gpc and place == stamp.jurisdiction:

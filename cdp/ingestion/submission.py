@@ -51,13 +51,14 @@ ALONE: Final = -1  # the place of a statement that came without an event
 class Spoken(msgspec.Struct, gc=False, eq=False):
     """A statement about purposes: of the event at a place in the records, about identifiers.
 
-    `at_us`: when it was said. Whom it is about is `named`, and then `nodes`, of which `verified`
-    are those that a login knows; see `cdp.ingestion.hearing`.
+    `at_us` is when it was said, whatever the statement says itself. Whom it is about is `named`,
+    and then `nodes`, of which `verified` are those that a login knows; see `cdp.ingestion.hearing`.
     """
 
     place: int
     statement: Statement
     at_us: int
+    received_at_us: int
     named: Sequence[Named] = ()
     nodes: Sequence[bytes] = ()
     verified: Sequence[bytes] = ()

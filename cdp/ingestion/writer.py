@@ -176,7 +176,8 @@ class GroupWriter:
         note = self._ledger.note
         for one in said:
             if one.nodes:
-                note(batch, one.nodes, one.statement, at_us=one.at_us, verified=one.verified)
+                said_at_us = (one.at_us, one.received_at_us)
+                note(batch, one.nodes, one.statement, said_at_us, verified=one.verified)
 
     def _settle_rejected(self, batch: Batch, submissions: list[Submission], chosen: Chosen) -> None:
         rows: list[RejectedEvent] = []

@@ -40,7 +40,7 @@ def sender(source: Source | None = None, **given: Any) -> Sender:
     countries = given.pop("countries", TABLE)
     stamper = Stamper(CONSENT, regime_for=rule_for, countries=countries, head=lambda: 41)
     known = KnownSource("web", source or Source(write_key="wk"))
-    return Sender(stamper, known, received_at_us=NOW_US, **given)
+    return Sender(stamper, known, **given)
 
 
 SERVER = Source(write_key="sk", kind="server")
