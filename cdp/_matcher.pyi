@@ -17,7 +17,9 @@ __all__ = [
     "KIND_MANUAL_UNLINK",
     "KIND_RETRACT",
     "Namer",
+    "Needles",
     "Observation",
+    "RecentSlots",
     "Resolution",
     "Resolver",
     "Sealer",
@@ -223,6 +225,19 @@ class Sealer:
 
     def keys_at_hand(self) -> int:
         """How many keys are in memory."""
+
+@final
+class Needles:
+    """Strings of bytes to look for, all of them in one pass."""
+
+    def __new__(cls, needles: Sequence[bytes]) -> Needles:
+        """Raises ValueError where one is empty."""
+
+    def count(self, data: bytes) -> tuple[int, int]:
+        """How many there are, none overlapping, and where the last one ends; (0, 0) for none.
+
+        The longest of those that begin at one place counts. The GIL is released meanwhile.
+        """
 
 @final
 class RecentSlots:

@@ -7,10 +7,11 @@ Blocking and slow; to be run in a thread.
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, quote_plus
+
+from cdp._matcher import Needles
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -54,13 +55,13 @@ def scan(root: Path, values: Collection[str], *, skip: Collection[Path] = ()) ->
     if not wanted:
         return Scanned(0, 0, 0, skipped, {})
     needles = sorted({form for value in wanted for form in forms_of(value)})
-    pattern = re.compile(b"|".join(map(re.escape, needles)))
+    found = Needles(needles)
     overlap = max(map(len, needles)) - 1
     files = size = 0
     hits: dict[str, int] = {}
     for path in _files(root, skip):
         try:
-            read, count = _scan_file(path, pattern, overlap)
+            read, count = _scan_file(path, found, overlap)
         except FileNotFoundError:
             continue
         files, size = files + 1, size + read
@@ -75,7 +76,7 @@ def _files(root: Path, skip: Collection[Path]) -> Iterator[Path]:
             yield path
 
 
-def _scan_file(path: Path, pattern: re.Pattern[bytes], overlap: int) -> tuple[int, int]:
+def _scan_file(path: Path, needles: Needles, overlap: int) -> tuple[int, int]:
     """How much was read, and how many matches there are; one over a border counts once."""
     read = count = 0
     tail = b""
@@ -83,10 +84,8 @@ def _scan_file(path: Path, pattern: re.Pattern[bytes], overlap: int) -> tuple[in
         while part := file.read(READ_BYTES):
             read += len(part)
             window = tail + part
-            last_end = 0
-            for match in pattern.finditer(window):
-                count += 1
-                last_end = match.end()
+            hits, last_end = needles.count(window)
+            count += hits
             # What was counted is not looked at again.
             tail = window[max(last_end, len(window) - overlap) :] if overlap else b""
     return read, count

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 mod convert;
 mod error;
 mod namer;
+mod needles;
 mod seal;
 
 use convert::{Resolution, batch_of, bytes, key_of, resolution_of};
@@ -210,6 +211,7 @@ fn _matcher(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Resolver>()?;
     module.add_class::<namer::Namer>()?;
     module.add_class::<Resolution>()?;
+    module.add_class::<needles::Needles>()?;
     module.add_class::<seal::Sealer>()?;
     module.add_class::<seal::RecentSlots>()?;
     module.add("Tampered", module.py().get_type::<seal::Tampered>())?;
