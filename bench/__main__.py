@@ -21,11 +21,15 @@ SCENARIOS = (
     "ingest_batch",
     "resolve",
     "seal",
+    "consent",
     "identity_fold",
     "delivery_fold",
     "end_to_end",
     "recovery",
     "memory",
+    "withdrawal",
+    "proof",
+    "erasure",
 )
 
 
