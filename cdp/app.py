@@ -233,6 +233,8 @@ class Daemon:
             deliveries=self.deliveries,
             message_keys=self.intake.keys,
             metrics=self.metrics,
+            expire_exports=self.people.exports.expire,
+            journal=self.journal,
         )
 
     async def run(self, stopping: trio.Event, started: Callable[[Ports], None]) -> None:

@@ -1,4 +1,4 @@
-"""What has to be thrown away, in time: old log blocks with what hangs on them, old rejected events.
+"""What has to be thrown away, in time: log blocks and what hangs on them, rejected events, exports.
 
 One sweep an interval, in steps that hold the event loop for a few milliseconds each. Nothing that a
 reader still needs is cut: a log keeps what any cursor, waiting delivery or dead letter points at.
@@ -26,14 +26,14 @@ from cdp.storage.retention import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from cdp.config import Config
     from cdp.delivery.control import Deliveries
     from cdp.ingestion.deduplication import MessageKeys
     from cdp.storage.log import Cursors, Log
     from cdp.storage.store import Batch, Store
-    from cdp.telemetry import Metrics
+    from cdp.telemetry import Journal, Metrics
 
 _STEPS_MAX: Final = 10_000  # of one expiry in one sweep; what is left waits for the next
 
@@ -52,6 +52,8 @@ class Housekeeping:
         deliveries: Deliveries,
         message_keys: MessageKeys,
         metrics: Metrics,
+        expire_exports: Callable[[], Awaitable[int]],
+        journal: Journal,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -60,6 +62,8 @@ class Housekeeping:
         self._cursors = cursors
         self._deliveries = deliveries
         self._keys = message_keys
+        self._expire_exports = expire_exports
+        self._journal = journal
         self._truncated = metrics.counter("cdp_retention_records_total")
         self._retention = Retention(store, self._retained(), _limits(config))
 
@@ -79,6 +83,10 @@ class Housekeeping:
         await self._until_none(
             lambda batch: expire_rejected(self._store, batch, now_us, rejected_days)
         )
+        try:
+            await self._expire_exports()
+        except OSError as error:  # the next sweep tries again; the rest must not wait for it
+            self._journal.error("exports_not_expired", error=error)
 
     async def _until_none(self, expire: Callable[[Batch], int]) -> None:
         for _ in range(_STEPS_MAX):

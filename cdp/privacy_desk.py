@@ -104,6 +104,7 @@ class PrivacyDesk:
                 changes=logs["changes"],
                 offset_of=offset_of,
                 standing=governance.ledger.standing,
+                standing_of_device=governance.standings.standing_of_device,
                 suppressed=governance.suppression.nodes.__contains__,
                 recipients=people.recipients,
                 uses={name: governance.rules.use(purposes) for name, purposes in uses.items()},
@@ -145,6 +146,14 @@ class PrivacyDesk:
     async def deny_request(self, request_id: str, *, by: str, reason: str) -> Json:
         """It will not run."""
         return await _refusing(self._erasures.deny(request_id, by=by, reason=reason))
+
+    async def hold_request(self, request_id: str, *, by: str, reason: str) -> Json:
+        """It has to wait."""
+        return await _refusing(self._erasures.hold(request_id, by=by, reason=reason))
+
+    async def release_request(self, request_id: str, *, by: str) -> Json:
+        """It need not wait any more."""
+        return await _refusing(self._erasures.release(request_id, by=by))
 
     async def attest_erasure(
         self, request_id: str, destination: str, *, by: str, file_sha256: str

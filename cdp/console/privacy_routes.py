@@ -60,6 +60,8 @@ class PrivacyRoutes:
             Route(f"{one}/verify", self.verify, methods=["POST"]),
             Route(f"{one}/approve", self.approve, methods=["POST"]),
             Route(f"{one}/deny", self.deny, methods=["POST"]),
+            Route(f"{one}/hold", self.hold, methods=["POST"]),
+            Route(f"{one}/release", self.release, methods=["POST"]),
             Route(f"{one}/attest", self.attest, methods=["POST"]),
             Route(f"{one}/receipt", self.receipt, methods=["GET"]),
             Route("/v1/privacy/export/{file}", self.export, methods=["GET"]),
@@ -111,6 +113,17 @@ class PrivacyRoutes:
         body = await _body(request, {"by", "reason"})
         reason = _words(body, "reason")
         return answer(await self._surface.deny_request(_id(request), by=_by(body), reason=reason))
+
+    async def hold(self, request: Request) -> Response:
+        """`{"by", "reason"}`: a legal claim, say. Nothing is done until it is released."""
+        body = await _body(request, {"by", "reason"})
+        reason = _words(body, "reason")
+        return answer(await self._surface.hold_request(_id(request), by=_by(body), reason=reason))
+
+    async def release(self, request: Request) -> Response:
+        """`{"by"}`: the reason to wait is gone; it has to be approved anew."""
+        body = await _body(request, {"by"})
+        return answer(await self._surface.release_request(_id(request), by=_by(body)))
 
     async def attest(self, request: Request) -> Response:
         """`{"by", "destination", "file_sha256"}`: done by hand; the hash is of the evidence."""

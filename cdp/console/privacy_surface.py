@@ -102,6 +102,14 @@ class PrivacySurface(Protocol):
         """It will not run. Raises NotFound, Refused."""
         ...
 
+    async def hold_request(self, request_id: str, *, by: str, reason: str) -> Json:
+        """It waits for something, such as a legal claim. Raises NotFound, Refused."""
+        ...
+
+    async def release_request(self, request_id: str, *, by: str) -> Json:
+        """It need not wait any more; it has to be approved anew. Raises NotFound, Refused."""
+        ...
+
     async def attest_erasure(
         self, request_id: str, destination: str, *, by: str, file_sha256: str
     ) -> Json:

@@ -6,19 +6,19 @@ the destination's purposes. Values of identifiers are not in them; `cdp profile`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from cdp.clock import isoformat
 from cdp.consent.grounds import ground, standing_form
 from cdp.console.surface import NotFound
 from cdp.domain.change import RESOLVED
 from cdp.domain.consent import NOBODY, Standing
-from cdp.domain.event import ConsentStamp, decode_event
+from cdp.domain.event import ConsentStamp, Event, decode_event
 from cdp.domain.identifier import format_profile_id
 from cdp.identity.why import caused_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from cdp.clock import Clock
     from cdp.consent.grounds import PolicyText
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cdp.storage.log import Log
 
 Json = dict[str, Any]
+Concerned: TypeAlias = "tuple[Profile | None, Standing]"
 
 # An event that comes now and says nothing about consent itself: all that was recorded came before.
 SILENT_NOW: Final = ConsentStamp(head=2**63 - 1)
@@ -40,6 +41,7 @@ class Sources(NamedTuple):
     changes: Log
     offset_of: Callable[[str], int | None]  # the place of an event, by its messageId
     standing: Callable[[bytes], Standing]  # of a profile
+    standing_of_device: Callable[[Event], Standing]  # of an event that is nobody's
     suppressed: Callable[[bytes], bool]  # a node
     recipients: Callable[[bytes], list[Json]]  # of a profile: who ever got something
     uses: Mapping[str, Use]  # by destination
@@ -112,23 +114,29 @@ class PrivacyWhy:
         if use is None:
             raise NotFound(f"no destination is called {destination!r}")
         if message_id is not None:
-            stamp, profile, told = self._event(message_id)
+            stamp, concerned, told = self._event(message_id)
         else:
             assert person is not None, "asked about an event or about a person"
             stamp, profile = SILENT_NOW, self._from.profiles.find(*person)
+            concerned = [] if profile is None else [(profile, self._standing(profile))]
             told = {"about": "an event that comes now and says nothing about consent itself"}
         if stamp is None:
             return {"destination": destination, **told}
-        standing = NOBODY if profile is None else self._standing(profile)
-        now_us = self._from.clock.now_us()
-        return {
-            "destination": destination,
-            **told,
-            "profile_id": None if profile is None else format_profile_id(profile.profile_id),
-            **ground(use, stamp, standing, now_us, self._from.policies),
-        }
+        return {"destination": destination, **told, **self._ground(use, stamp, concerned)}
 
-    def _event(self, message_id: str) -> tuple[ConsentStamp | None, Profile | None, Json]:
+    def _ground(self, use: Use, stamp: ConsentStamp, concerned: Sequence[Concerned]) -> Json:
+        """Of whoever it concerns and who forbids it; of the first where nobody does."""
+        now_us, policies = self._from.clock.now_us(), self._from.policies
+        grounds: list[Json] = [
+            {
+                "profile_id": None if profile is None else format_profile_id(profile.profile_id),
+                **ground(use, stamp, standing, now_us, policies),
+            }
+            for profile, standing in concerned or [(None, NOBODY)]
+        ]
+        return next((one for one in grounds if not one["allowed"]), grounds[0])
+
+    def _event(self, message_id: str) -> tuple[ConsentStamp | None, list[Concerned], Json]:
         offset = self._from.offset_of(message_id)
         if offset is None:
             raise NotFound("no event with this messageId was accepted")
@@ -136,16 +144,28 @@ class PrivacyWhy:
         record = self._from.events.get(offset)
         if not record:
             reason = "expired" if record is None else "erased"
-            return None, None, told | {"allowed": False, "reason": reason, "because": _GONE[reason]}
+            return None, [], told | {"allowed": False, "reason": reason, "because": _GONE[reason]}
         event = decode_event(record)
         told |= {"type": event.type, "received_at": isoformat(event.received_at_us)}
-        return event.stamp, self._profile_of(offset), told
+        concerned: list[Concerned] = [*self._people_of(offset)]
+        if not concerned:  # nobody is known to have been there: what the device says holds
+            concerned = [(None, self._from.standing_of_device(event))]
+        return event.stamp, concerned, told
 
-    def _profile_of(self, offset: int) -> Profile | None:
+    def _people_of(self, offset: int) -> Iterator[tuple[Profile, Standing]]:
+        """Whom an event was resolved to, and whose its identifier is today, if a split came."""
+        seen: set[bytes] = set()
         for change in caused_by(self._from.changes, offset):
-            if change.kind == RESOLVED and change.profile_id:
-                return self._from.profiles.of_node(change.profile_id)
-        return None
+            if change.kind != RESOLVED or not change.profile_id:
+                continue
+            for node in (change.profile_id, change.leaf):
+                profile = self._from.profiles.of_node(node)
+                if profile is None or profile.profile_id in seen:
+                    continue
+                if node == change.leaf and profile.shared:
+                    continue  # somebody else's device: who was there is asked
+                seen.add(profile.profile_id)
+                yield profile, self._standing(profile)
 
     def _standing(self, profile: Profile) -> Standing:
         return NOBODY if profile.shared else self._from.standing(profile.profile_id)

@@ -91,6 +91,16 @@ class Book:
         self.move(request_id, "denied")
         return self.rows[request_id]
 
+    async def hold_request(self, request_id, *, by, reason):
+        self.orders.append(("hold", request_id, by, reason))
+        self.move(request_id, "on_hold", hold=reason)
+        return self.rows[request_id]
+
+    async def release_request(self, request_id, *, by):
+        self.orders.append(("release", request_id, by))
+        self.move(request_id, "received", hold="")
+        return self.rows[request_id]
+
     async def attest_erasure(self, request_id, destination, *, by, file_sha256):
         self.orders.append(("attest", request_id, destination, by, file_sha256))
         return self.request(request_id)

@@ -18,6 +18,8 @@ MATRIX = {
     ("POST", "/v1/privacy/requests/{id}/verify"),
     ("POST", "/v1/privacy/requests/{id}/approve"),
     ("POST", "/v1/privacy/requests/{id}/deny"),
+    ("POST", "/v1/privacy/requests/{id}/hold"),
+    ("POST", "/v1/privacy/requests/{id}/release"),
     ("POST", "/v1/privacy/requests/{id}/attest"),
     ("GET", "/v1/privacy/requests/{id}/receipt"),
     ("GET", "/v1/privacy/export/{file}"),
@@ -174,6 +176,16 @@ async def test_a_request_is_verified_approved_and_not_taken_back_once_it_is_seal
     assert answer.status_code == 400
     assert "sealed" in answer.json()["error"]["message"]
     assert book.orders == [("verify", ID, "eve", "mail link"), ("approve", ID, "eve")]
+
+
+async def test_a_request_is_put_on_hold_and_released(http, book):
+    await ask(http)
+    path = f"/v1/privacy/requests/{ID}"
+    assert (await http.post(f"{path}/hold", json={"by": "eve"})).status_code == 400
+    said = {"by": "eve", "reason": "a legal claim"}
+    assert (await http.post(f"{path}/hold", json=said)).json()["state"] == "on_hold"
+    assert (await http.post(f"{path}/release", json={"by": "eve"})).json()["state"] == "received"
+    assert book.orders == [("hold", ID, "eve", "a legal claim"), ("release", ID, "eve")]
 
 
 async def test_a_request_can_be_cancelled_or_denied_with_a_reason(http, book):

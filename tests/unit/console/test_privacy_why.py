@@ -4,6 +4,7 @@ from cdp.config_consent import Consent, Purpose
 from cdp.consent.rules import Rules
 from cdp.console.privacy_why import PrivacyWhy, Sources
 from cdp.console.surface import NotFound
+from cdp.domain.change import RESOLVED, Change
 from cdp.domain.consent import Latest, Standing
 from cdp.domain.event import ConsentStamp
 from tests.unit.identity.world import World, event
@@ -29,6 +30,7 @@ class Scene:
             ]
         )
         self.standings = {}
+        self.device = Standing()
         self.suppressed = set()
         self.now_us = lambda: NOW_US
         self.why = PrivacyWhy(
@@ -38,6 +40,7 @@ class Scene:
                 changes=self.world.changes,
                 offset_of=lambda text: int(text[1:]) if text[1:].isdigit() else None,
                 standing=lambda profile_id: self.standings.get(profile_id, Standing()),
+                standing_of_device=lambda event: self.device,
                 suppressed=lambda node: node in self.suppressed,
                 recipients=lambda profile_id: [{"destination": "crm", "since": "then"}],
                 uses={"crm": RULES.use(("mail",)), "partner": RULES.use(("ads",))},
@@ -105,6 +108,22 @@ def test_an_event_is_judged_by_its_stamp_and_by_where_the_person_stands(scene):
 def test_an_event_that_is_about_nobody_has_no_profile(scene):
     told = scene.event("m3")
     assert (told["profile_id"], told["allowed"]) == (None, False)
+
+
+def test_an_event_that_is_about_nobody_is_judged_by_its_device(scene):
+    scene.device = Standing({"ads": Latest("denied", 4, NOW_US)}, suppressed=True)
+    assert scene.event("m3")["reason"] == "suppressed"
+
+
+def test_who_became_somebody_else_by_a_split_is_asked_about_the_event_too(scene, monkeypatch):
+    scene.world.feed([event(4, user_id="bob")])
+    bob = scene.world.profiles.find("user_id", "bob")
+    scene.standings[scene.ada] = Standing({"ads": GRANTED})
+    scene.standings[bob.profile_id] = Standing({"ads": Latest("denied", 9, NOW_US)})
+    then = Change(RESOLVED, 0, scene.ada, scene.world.profiles.node("user_id", "bob"))
+    monkeypatch.setattr("cdp.console.privacy_why.caused_by", lambda changes, offset: [then])
+    told = scene.event("m0")
+    assert (told["profile_id"], told["reason"]) == (bob.profile_id.hex(), "withdrawn")
 
 
 @pytest.mark.parametrize(("record", "reason"), [(None, "expired"), (b"", "erased")])
