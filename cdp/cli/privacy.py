@@ -77,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     register.set_defaults(verb=_register)
     cancel = _action(actions, "cancel", _cancel, "take a request back, while nothing was done yet")
     cancel.add_argument("id", help="the request's id")
+    hold = _action(actions, "hold", _hold, "let a request wait, for a legal claim or the like")
+    hold.add_argument("id", help="the request's id")
+    hold.add_argument("--reason", required=True, help="why; it goes into the audit log")
+    release = _action(actions, "release", _release, "end the wait; it has to be approved anew")
+    release.add_argument("id", help="the request's id")
 
 
 def _add_erase(actions: Any) -> None:
@@ -189,9 +194,7 @@ def _create(file: Path) -> IO[bytes]:
 
 async def _status(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
     if arguments.id is not None:
-        told = await control.get(f"{PATH}/{arguments.id}")
-        shell.json(told) if arguments.json else shell.out.print(request_table(told))
-        return EXIT_OK
+        return _show(await control.get(f"{PATH}/{arguments.id}"), arguments, shell)
     found = [one async for one in pages(control, PATH, limit=arguments.limit)]
     if arguments.json:
         shell.json(found)
@@ -269,13 +272,25 @@ async def _attest(control: ControlPlane, arguments: Arguments, shell: Shell) -> 
     order = {"by": _by(arguments, shell), "destination": arguments.destination}
     if arguments.file is not None:
         order["file_sha256"] = _digest(arguments.file)
-    told = await control.post(f"{PATH}/{arguments.id}/attest", order)
-    shell.json(told) if arguments.json else shell.out.print(request_table(told))
-    return EXIT_OK
+    return _show(await control.post(f"{PATH}/{arguments.id}/attest", order), arguments, shell)
 
 
 async def _cancel(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
     told = await control.delete(f"{PATH}/{arguments.id}", by=_by(arguments, shell))
+    return _show(told, arguments, shell)
+
+
+async def _hold(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
+    order = {"by": _by(arguments, shell), "reason": arguments.reason}
+    return _show(await control.post(f"{PATH}/{arguments.id}/hold", order), arguments, shell)
+
+
+async def _release(control: ControlPlane, arguments: Arguments, shell: Shell) -> int:
+    order = {"by": _by(arguments, shell)}
+    return _show(await control.post(f"{PATH}/{arguments.id}/release", order), arguments, shell)
+
+
+def _show(told: Json, arguments: Arguments, shell: Shell) -> int:
     shell.json(told) if arguments.json else shell.out.print(request_table(told))
     return EXIT_OK
 

@@ -31,7 +31,6 @@ _STYLES: Final = {
     "escalated": "red",
     "failed": "red",
 }
-_MATRICES: Final = ("stores", "destinations")
 
 
 def requests_table(requests: Sequence[Json]) -> Table:
@@ -55,10 +54,24 @@ def request_table(request: Json) -> RenderableType:
     parts: list[RenderableType] = [requests_table([request])]
     if stages := request.get("stages"):
         parts += ["", _fields(stages, "stages")]
-    parts += [
-        part for name in _MATRICES if request.get(name) for part in ("", _rows(request[name], name))
-    ]
+    if stores := request.get("stores"):
+        parts += ["", _rows(stores, "stores")]
+    if jobs := request.get("destinations"):
+        parts += ["", _destinations_table(jobs)]
     return Group(*parts)
+
+
+def _destinations_table(jobs: Sequence[Json]) -> Table:
+    """Each tool: where it stands, since when, and what somebody has to do or what went wrong."""
+    table = plain_table("destination", "state", "since", "attempts", "note", title="destinations")
+    for job in jobs:
+        note = job.get("instructions") or job.get("error") or ""
+        if by := job.get("attested_by"):
+            note = f"attested by {by}"
+        since = (job.get("times") or {}).get(job["state"], "")
+        attempts = str(job.get("attempts") or "")
+        table.add_row(job["destination"], _state(job["state"]), since, attempts, Text(note))
+    return table
 
 
 def document_table(document: Mapping[str, Any], *, title: str = "") -> RenderableType:

@@ -118,6 +118,10 @@ def test_status_attest_cancel_and_unsuppress_reach_their_routes(run, book, tmp_p
     assert run("attest", ID, "crm", "--by", "eve", "--file", str(letter)).code == 0
     digest = hashlib.sha256(b"done").hexdigest()
     assert book.orders[-1] == ("attest", ID, "crm", "eve", digest)
+    assert run("hold", ID, "--by", "eve", "--reason", "a claim").code == 0
+    assert run("release", ID, "--by", "eve").code == 0
+    assert book.orders[-2:] == [("hold", ID, "eve", "a claim"), ("release", ID, "eve")]
+    book.move(ID, "complete")
     cancelled = run("cancel", ID, "--by", "eve")
     assert cancelled.code == 1
     assert "nothing that was done can be taken back" in cancelled.err
