@@ -60,6 +60,9 @@ class Everybody:
         """The same for everybody."""
         return self._agreed
 
+    def standing_apart(self, leaf: bytes, profile_id: bytes) -> Standing | None:
+        return None
+
     def standing_of_device(self, event: Event) -> Standing:
         """The same for every device."""
         return self._agreed
@@ -134,7 +137,6 @@ def _outlet(store: Store, events: Log, activations: Log) -> Outlet:
         settings=NoSettings(),
         rules=Rules.from_config(Config()),
         standings=Everybody(environment.clock.now_us()),
-        leaves=lambda events: [],
         limits=Limits(),
         environment=environment,
         store=store,
