@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Address = tuple[str, int]
 _ANSWER_BYTES_MAX = 65_536
@@ -52,7 +52,7 @@ class Load:
         return quantile_of(self.latencies_ns, quantile) / 1e6
 
 
-def quantile_of(values: array[int] | list[int], quantile: float) -> float:
+def quantile_of(values: Iterable[float], quantile: float) -> float:
     """The value that this share of the values does not exceed; 0 where there are none."""
     ordered = sorted(values)
     return float(ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]) if ordered else 0.0
