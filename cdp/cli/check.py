@@ -15,6 +15,7 @@ from cdp.system import real_environment
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Collection
 
     from cdp.delivery.destination import Destination, Settings
     from cdp.environment import Environment
@@ -146,12 +147,21 @@ def _warnings(config: Config, loaded: list[_Loaded]) -> list[str]:
         purposes = one.type.purposes | frozenset(configured.purposes)
         if not purposes:
             warnings.append(f"destination {one.name} has no purpose, so nothing is delivered to it")
-        silent = sorted(p for p in purposes if config.consent.defaults.get(p) != "granted")
-        if silent:
+        asked = _asked_for(config, purposes)
+        if asked:
             warnings.append(
-                f"destination {one.name} gets only events that grant {', '.join(silent)} themselves"
+                f"destination {one.name} gets nothing about people who have not granted "
+                f"{', '.join(asked)}"
             )
     return warnings
+
+
+def _asked_for(config: Config, purposes: Collection[str]) -> list[str]:
+    """The purposes that need consent where nothing is said about the place."""
+    from cdp.consent.rules import Rules
+
+    terms = Rules.from_config(config).use(purposes).terms("") or ()
+    return [term.purpose for term in terms if term.basis == "opt_in"]
 
 
 async def _connect(
