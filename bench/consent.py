@@ -94,8 +94,9 @@ class _Parts:
         self._resolver = resolver
         self._codec = SealedCodec(governance.vault, "bench")
         known = KnownSource("shop", daemon.config.sources["shop"])
-        sender = {"gpc": False, "origin": None, "address": None, "kept_address": None}
-        self._sender: Sender = governance.stamper.sender(known, **sender, agent=None)  # type: ignore[arg-type]
+        self._sender: Sender = governance.stamper.sender(
+            known, gpc=False, origin=None, address=None, kept_address=None, agent=None
+        )
         self._gate = Gate(
             names=("hook", "webhook"),
             use=governance.rules.use(frozenset({"analytics"})),

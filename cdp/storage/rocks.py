@@ -60,7 +60,7 @@ _POINT_FAMILIES: Final = frozenset({"seen", "identity", "identifiers", "fragment
 # Rows of many events that lie anywhere. A small memtable stays in the processor's cache: inserting
 # takes 1.5 us and not 2.1. They are flushed together, so files are no smaller.
 _SCATTERED_FAMILIES: Final = _POINT_FAMILIES | {"timeline"}
-_MEMTABLE_PARTS: Final = 8
+_MEMTABLE_PART_BYTES: Final = 4 * MIB
 _MEMTABLES_MAX: Final = 8  # of one family, before writes have to wait
 _BLOOM_BITS: Final = 10
 _FILES_OPEN_MAX: Final = 500  # beside the gateway's sockets, under a limit of 1,024
@@ -425,7 +425,9 @@ def _database_options(sizes: StoreSizes, create: bool) -> Options:
 
 def _family_options(name: str, sizes: StoreSizes, cache: Cache) -> Options:
     options = Options(raw_mode=True)
-    parts = _MEMTABLE_PARTS if name in _SCATTERED_FAMILIES else 1
+    parts = 1
+    if name in _SCATTERED_FAMILIES:
+        parts = max(1, sizes.memtable_bytes // _MEMTABLE_PART_BYTES)
     options.set_write_buffer_size(sizes.memtable_bytes // parts)
     options.set_max_write_buffer_number(_MEMTABLES_MAX * parts)
     options.set_min_write_buffer_number_to_merge(parts)

@@ -14,6 +14,7 @@ from cdp.storage.memory import MemoryStore
 from cdp.telemetry import Journal, Metrics
 
 NOW_US = 1_795_000_000_000_000
+CONFIG = SimpleNamespace(limits=Limits(), retention=Retention(), destinations={})
 
 
 class Clock:
@@ -28,7 +29,7 @@ class House:
         store = MemoryStore()
         self.journal: list[str] = []
         self.keeping = Housekeeping(
-            config=SimpleNamespace(limits=Limits(), retention=Retention(), destinations={}),  # type: ignore[arg-type]
+            config=CONFIG,  # type: ignore[arg-type]
             clock=Clock(),
             store=store,
             logs={name: Log(store, name) for name in ("events", "changes", "activations")},

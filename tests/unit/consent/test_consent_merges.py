@@ -15,7 +15,7 @@ from cdp.clock import HOUR_US
 from tests.unit.consent.ledger_world import World, node
 
 NAMES = [node(f"n{number}") for number in range(5)]
-SEQUENCES = 20_000
+SEQUENCES = 100_000
 STEPS_MAX = 8
 
 
