@@ -91,8 +91,11 @@ class Resolver:
             ValueError: the key or a rule cannot be used; the text says which and why.
         """
 
-    def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Takes stored rows, in any order and any number of calls, before the first `resolve`."""
+    def load(self, records: Iterable[tuple[bytes, bytes]]) -> int:
+        """Takes stored rows, in any order and any number of calls, before the first `resolve`.
+
+        Returns how many there were.
+        """
 
     def resolve(self, observations: Sequence[Observation]) -> Resolution: ...
     def forget(self, nodes: Sequence[bytes]) -> Resolution:

@@ -176,6 +176,5 @@ async def load(resolver: Resolver, store: Store) -> None:
     """Gives the resolver its stored rows, a part at a time, so that others get their turn."""
     # One iterator over all: only the fold writes this family, and it does not run yet.
     stored = store.items("identity")
-    while rows := list(islice(stored, LOAD_ROWS_MAX)):
-        resolver.load(rows)
+    while resolver.load(islice(stored, LOAD_ROWS_MAX)):
         await trio.lowlevel.checkpoint()

@@ -58,17 +58,20 @@ impl Resolver {
         Ok(Self { core: Mutex::new(core) })
     }
 
-    /// Takes stored rows, in any order and any number of calls, before the first `resolve`.
-    fn load(&self, records: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Takes stored rows, in any order and any number of calls, before the first `resolve`; how
+    /// many there were.
+    fn load(&self, records: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut core = self.lock();
+        let mut count = 0;
         for record in PyIterator::from_object(records)? {
             let record = record?;
             let row = record.cast::<PyTuple>()?;
             let (key, value) = (row.get_borrowed_item(0)?, row.get_borrowed_item(1)?);
             let (key, value) = (key.cast::<PyBytes>()?, value.cast::<PyBytes>()?);
             core.load(key.as_bytes(), value.as_bytes()).map_err(Refused::from)?;
+            count += 1;
         }
-        Ok(())
+        Ok(count)
     }
 
     fn resolve(&self, py: Python<'_>, observations: &Bound<'_, PyAny>) -> PyResult<Resolution> {
