@@ -186,7 +186,10 @@ class Connection:
         while data := await receive():
             requests = reader.feed(data)
             del data  # its memory is of use while the answer is made
-            self._hold(reader.body_bytes + sum(len(request.body) for request in requests))
+            held_bytes = reader.body_bytes
+            for request in requests:
+                held_bytes += len(request.body)
+            self._hold(held_bytes)
             if requests and not await self._answer(requests):
                 return
             if reader.refusal is None and self._overloads():

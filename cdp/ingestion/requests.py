@@ -7,6 +7,7 @@ here. After a refusal the connection is done; what follows cannot be told from a
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import httptools
@@ -43,7 +44,7 @@ _ONCE: Final = frozenset(
 )
 _HEADER_OVERHEAD_BYTES: Final = 4  # colon, space and line end
 _CHUNK_OVERHEAD: Final = 8  # times its content: one byte a chunk takes six
-_PATH_BYTE_MIN: Final = 0x21
+_NO_PATH_BYTE: Final = re.compile(rb"[\x00-\x20#]")
 
 
 class Request:
@@ -220,7 +221,7 @@ def _is_origin_form(request: Request) -> bool:
     target = request.target
     if target == b"*":
         return request.method == b"OPTIONS"
-    return target.startswith(b"/") and b"#" not in target and min(target) >= _PATH_BYTE_MIN
+    return target.startswith(b"/") and _NO_PATH_BYTE.search(target) is None
 
 
 def _too_many_headers(limits: Limits) -> Refusal:
