@@ -91,10 +91,10 @@ class Resolver:
             ValueError: the key or a rule cannot be used; the text says which and why.
         """
 
-    def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+    def load(self, records: Iterable[tuple[bytes, bytes]]) -> int:
         """Takes stored rows, in any order and any number of calls, before the first `resolve`.
 
-        They are copied, and the GIL released: a thread can load some while others are being read.
+        Returns how many there were.
         """
 
     def resolve(self, observations: Sequence[Observation]) -> Resolution: ...

@@ -19,7 +19,6 @@ from cdp.storage.fold import Pace, run_fold
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from cdp.environment import RunInThread
     from cdp.identity.fold import Suppression
     from cdp.identity.sealing import Vault
     from cdp.storage.cursors import Cursors
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["READER", "IdentityActor", "IdentityFold", "load"]
 
 READER: Final = "identity"
-LOAD_ROWS_MAX: Final = 8_192  # rows of the graph loaded between two chances for other tasks
+LOAD_ROWS_MAX: Final = 4_096  # rows of the graph loaded between two chances for other tasks
 
 
 class IdentityActor:
@@ -51,7 +50,6 @@ class IdentityActor:
         stopping: trio.Event,
         batch_max: int,
         fragment_cache_max: int,
-        run_in_thread: RunInThread,
         pace: Pace | None = None,
         vault: Vault | None = None,
         suppression: Suppression | None = None,
@@ -65,7 +63,6 @@ class IdentityActor:
         self._stopping = stopping
         self._batch_max = batch_max
         self._fragment_cache_max = fragment_cache_max
-        self._run_in_thread = run_in_thread
         self._pace = pace
         self._vault = vault
         self._suppression = suppression
@@ -79,7 +76,7 @@ class IdentityActor:
         """Loads the graph, then folds events until it is told to stop."""
         self.resolver = None
         resolver = Resolver(self._key, self._rules)
-        await load(resolver, self._store, self._run_in_thread)
+        await load(resolver, self._store)
         fold = IdentityFold(
             self._store,
             self._changes,
@@ -175,24 +172,9 @@ class _Written:
         self.publish = call
 
 
-async def load(resolver: Resolver, store: Store, run_in_thread: RunInThread) -> None:
-    """Gives the resolver its stored rows, a part at a time, so that others get their turn.
-
-    The next part is read while a thread loads the one before: on two cores that takes two thirds
-    of the time.
-    """
+async def load(resolver: Resolver, store: Store) -> None:
+    """Gives the resolver its stored rows, a part at a time, so that others get their turn."""
     # One iterator over all: only the fold writes this family, and it does not run yet.
     stored = store.items("identity")
-    loaded = trio.Event()
-    loaded.set()
-
-    async def load_part(rows: list[tuple[bytes, bytes]], done: trio.Event) -> None:
-        await run_in_thread(resolver.load, rows)
-        done.set()
-
-    async with trio.open_nursery() as nursery:
-        while rows := list(islice(stored, LOAD_ROWS_MAX)):
-            await loaded.wait()
-            loaded = trio.Event()
-            nursery.start_soon(load_part, rows, loaded)
-            await trio.lowlevel.checkpoint()
+    while resolver.load(islice(stored, LOAD_ROWS_MAX)):
+        await trio.lowlevel.checkpoint()

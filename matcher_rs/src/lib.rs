@@ -58,30 +58,20 @@ impl Resolver {
         Ok(Self { core: Mutex::new(core) })
     }
 
-    /// Takes stored rows, in any order and any number of calls, before the first `resolve`. They
-    /// are copied, and the GIL released: so a thread can load some while others are being read.
-    fn load(&self, py: Python<'_>, records: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut bytes = Vec::new();
-        let mut ends = Vec::new();
+    /// Takes stored rows, in any order and any number of calls, before the first `resolve`; how
+    /// many there were.
+    fn load(&self, records: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let mut core = self.lock();
+        let mut count = 0;
         for record in PyIterator::from_object(records)? {
             let record = record?;
             let row = record.cast::<PyTuple>()?;
             let (key, value) = (row.get_borrowed_item(0)?, row.get_borrowed_item(1)?);
             let (key, value) = (key.cast::<PyBytes>()?, value.cast::<PyBytes>()?);
-            bytes.extend_from_slice(key.as_bytes());
-            let key_end = bytes.len();
-            bytes.extend_from_slice(value.as_bytes());
-            ends.push((key_end, bytes.len()));
+            core.load(key.as_bytes(), value.as_bytes()).map_err(Refused::from)?;
+            count += 1;
         }
-        let loaded = py.detach(|| {
-            let (mut core, mut start) = (self.lock(), 0);
-            ends.iter().try_for_each(|&(key_end, end)| {
-                let (key, value) = (&bytes[start..key_end], &bytes[key_end..end]);
-                start = end;
-                core.load(key, value)
-            })
-        });
-        Ok(loaded.map_err(Refused::from)?)
+        Ok(count)
     }
 
     fn resolve(&self, py: Python<'_>, observations: &Bound<'_, PyAny>) -> PyResult<Resolution> {

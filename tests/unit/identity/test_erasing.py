@@ -12,7 +12,6 @@ from cdp.identity.actor import READER, IdentityActor
 from cdp.identity.people import People
 from cdp.identity.traces import stretches
 from cdp.storage.memory import MemoryStore
-from cdp.testing.world import run_inline
 from tests.unit.identity.world import (
     FOLDED,
     HOUR,
@@ -43,7 +42,6 @@ def actor_of(world, stopping=None):
         key=KEY,
         rules=RULES,
         stopping=trio.Event() if stopping is None else stopping,
-        run_in_thread=run_inline,
         batch_max=2,
         fragment_cache_max=10,
         vault=world.vault,

@@ -5,7 +5,6 @@ from cdp.actors import Actor, RestartPolicy, open_supervisor
 from cdp.identity import actor as identity_actor
 from cdp.identity.actor import IdentityActor, load
 from cdp.storage.log import Log
-from cdp.testing.world import run_inline
 from tests.unit.identity.world import KEY, RULES, World, event
 
 EVENTS = [
@@ -36,7 +35,6 @@ def actor_of(world, stopping, changes=None):
         key=KEY,
         rules=RULES,
         stopping=stopping,
-        run_in_thread=run_inline,
         batch_max=2,
         fragment_cache_max=10,
     )
@@ -87,5 +85,5 @@ async def test_the_graph_is_loaded_whole_in_parts_of_any_size(monkeypatch, rows_
     monkeypatch.setattr(identity_actor, "LOAD_ROWS_MAX", rows_max)
     world = World().feed(EVENTS)
     resolver = type(world.resolver)(KEY, RULES)
-    await load(resolver, world.store, run_inline)
+    await load(resolver, world.store)
     assert resolver.digest() == world.resolver.digest()
