@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK_RECORDS", "CACHED_BLOCKS_MAX", "Cursors", "Entry", "Log"]
 
 BLOCK_RECORDS: Final = 256
-CACHED_BLOCKS_MAX: Final = 32  # about 5 MB a log at 600 bytes a record
+CACHED_BLOCKS_MAX: Final = 128  # about 20 MB at 600 bytes a record, where blocks are full
 _READ_BLOCKS_MIN: Final = 4
 _READ_BLOCKS_MAX: Final = 64
 _PLACE: Final = struct.Struct(">QQIQ")  # start, head, link: what truncation leaves in `meta`
