@@ -97,6 +97,13 @@ class Resolver:
         Returns how many there were.
         """
 
+    def finish_load(self) -> None:
+        """Resolves what was loaded, with the GIL released; else whoever asks first waits for it.
+
+        Raises:
+            ValueError: an edge names a node that has no row.
+        """
+
     def resolve(self, observations: Sequence[Observation]) -> Resolution: ...
     def forget(self, nodes: Sequence[bytes]) -> Resolution:
         """Removes nodes with everything that was ever said about them, as if never named.

@@ -136,6 +136,7 @@ class Daemon:
             key=self.key,
             rules=rules_json(self.config.identity),
             stopping=self.folding_ends,
+            run_in_thread=self.environment.run_in_thread,
             batch_max=self.config.limits.fold_batch_max,
             fragment_cache_max=self.config.limits.fragment_cache_max,
             pace=self.pace,

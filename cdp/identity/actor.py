@@ -19,6 +19,7 @@ from cdp.storage.fold import Pace, run_fold
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from cdp.environment import RunInThread
     from cdp.identity.fold import Suppression
     from cdp.identity.sealing import Vault
     from cdp.storage.cursors import Cursors
@@ -50,6 +51,7 @@ class IdentityActor:
         stopping: trio.Event,
         batch_max: int,
         fragment_cache_max: int,
+        run_in_thread: RunInThread,
         pace: Pace | None = None,
         vault: Vault | None = None,
         suppression: Suppression | None = None,
@@ -63,6 +65,7 @@ class IdentityActor:
         self._stopping = stopping
         self._batch_max = batch_max
         self._fragment_cache_max = fragment_cache_max
+        self._run_in_thread = run_in_thread
         self._pace = pace
         self._vault = vault
         self._suppression = suppression
@@ -77,6 +80,7 @@ class IdentityActor:
         self.resolver = None
         resolver = Resolver(self._key, self._rules)
         await load(resolver, self._store)
+        await self._run_in_thread(resolver.finish_load)
         fold = IdentityFold(
             self._store,
             self._changes,

@@ -74,6 +74,11 @@ impl Resolver {
         Ok(count)
     }
 
+    /// Resolves what was loaded, with the GIL released. Whoever asks first would have to wait for it.
+    fn finish_load(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, |_| Ok(()))
+    }
+
     fn resolve(&self, py: Python<'_>, observations: &Bound<'_, PyAny>) -> PyResult<Resolution> {
         let batch = batch_of(observations)?;
         let done = self.call(py, |core| core.resolve(&batch))?;

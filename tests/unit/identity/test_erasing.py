@@ -12,6 +12,7 @@ from cdp.identity.actor import READER, IdentityActor
 from cdp.identity.people import People
 from cdp.identity.traces import stretches
 from cdp.storage.memory import MemoryStore
+from cdp.testing.world import run_inline
 from tests.unit.identity.world import (
     FOLDED,
     HOUR,
@@ -44,6 +45,7 @@ def actor_of(world, stopping=None):
         stopping=trio.Event() if stopping is None else stopping,
         batch_max=2,
         fragment_cache_max=10,
+        run_in_thread=run_inline,
         vault=world.vault,
         suppression=world.suppressed,
     )

@@ -5,6 +5,7 @@ from cdp.actors import Actor, RestartPolicy, open_supervisor
 from cdp.identity import actor as identity_actor
 from cdp.identity.actor import IdentityActor, load
 from cdp.storage.log import Log
+from cdp.testing.world import run_inline
 from tests.unit.identity.world import KEY, RULES, World, event
 
 EVENTS = [
@@ -37,6 +38,7 @@ def actor_of(world, stopping, changes=None):
         stopping=stopping,
         batch_max=2,
         fragment_cache_max=10,
+        run_in_thread=run_inline,
     )
 
 

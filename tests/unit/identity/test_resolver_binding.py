@@ -116,6 +116,16 @@ def test_who_was_never_seen_has_no_profile(resolver):
     assert resolver.profile_of(b"short") is None
 
 
+def test_what_was_loaded_is_resolved_before_anybody_asks(resolver):
+    seen = [(1, KIND_IDENTIFY, 0, [(USER, "ann"), (ANON, "phone")])]
+    stored = [row for row in resolver.resolve(seen).records if row[1] is not None]
+    loaded = Resolver(KEY, RULES)
+    loaded.load(stored)
+    loaded.finish_load()
+    assert loaded.digest() == resolver.digest()
+    loaded.finish_load()  # nothing is left to do
+
+
 def test_rows_go_in_at_any_time_before_the_first_observation(resolver):
     resolver.resolve([])
     with pytest.raises(ValueError, match="load into a new resolver"):
