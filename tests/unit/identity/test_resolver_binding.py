@@ -117,7 +117,7 @@ def test_who_was_never_seen_has_no_profile(resolver):
 
 
 def test_what_was_loaded_is_resolved_before_anybody_asks(resolver):
-    seen = [(1, KIND_IDENTIFY, 0, [(USER, "ann"), (ANON, "phone")])]
+    seen = [(1, KIND_IDENTIFY, 0, [(USER, "ann"), (PHONE, "+41445550100")])]
     stored = [row for row in resolver.resolve(seen).records if row[1] is not None]
     loaded = Resolver(KEY, RULES)
     loaded.load(stored)
