@@ -18,6 +18,7 @@ from cdp.console.surface import Listing, NotFound, Refused
 from cdp.delivery.control import DestinationUnknown, ReplayRefused
 from cdp.delivery.jobs import DeadLetterFilter
 from cdp.delivery.outcomes import explain_event
+from cdp.errors import StorageError
 from cdp.identity.actor import READER as IDENTITY
 from cdp.identity.history import History
 from cdp.identity.profiles import Profiles
@@ -27,9 +28,11 @@ from cdp.ingestion.deduplication import offset_in
 from cdp.ingestion.refusal import Rejection
 from cdp.ingestion.rejected import count_rejected, list_rejected, resubmit
 from cdp.segmentation.actor import READER as SEGMENTATION
+from cdp.storage.backup import back_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from cdp.config import Config
     from cdp.delivery.control import Deliveries, DestinationStatus
@@ -193,6 +196,14 @@ class Operations:
         except ReplayRefused as error:
             raise Refused(str(error)) from error
         return {"destination": destination, **msgspec.to_builtins(progress)}
+
+    async def backup(self, directory: Path) -> Json:
+        """Copies the store, which goes on, without the keys."""
+        try:
+            made = await back_up(self._store, directory, self._environment.run_in_thread)
+        except StorageError as error:
+            raise Refused(str(error)) from error
+        return {"directory": str(made.path), "files": made.files, "bytes": made.size_bytes}
 
     # -- inside ---------------------------------------------------------------------------------
 

@@ -117,7 +117,9 @@ def _refusal(body: Any) -> str | None:
 
 
 @asynccontextmanager
-async def open_control(shell: Shell) -> AsyncIterator[ControlPlane]:
+async def open_control(
+    shell: Shell, *, timeout_s: float | None = None
+) -> AsyncIterator[ControlPlane]:
     """The control plane of the daemon that the configuration describes."""
     control = _control(shell)
     headers = {}
@@ -127,7 +129,7 @@ async def open_control(shell: Shell) -> AsyncIterator[ControlPlane]:
         transport=shell.transport(),
         base_url=shell.control_url or _url(control.host, control.port, "control"),
         headers=headers,
-        timeout=shell.timeout_s,
+        timeout=timeout_s or shell.timeout_s,
     ) as http:
         yield ControlPlane(http, shell)
 

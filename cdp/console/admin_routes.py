@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -41,6 +42,7 @@ class AdminRoutes:
             Route("/v1/dead-letters", self.dead_letters, methods=["GET"]),
             Route("/v1/redrive", self.redrive, methods=["POST"]),
             Route("/v1/replay", self.replay, methods=["POST"]),
+            Route("/v1/backup", self.backup, methods=["POST"]),
             Route("/v1/why/event/{message_id}", self.why_event, methods=["GET"]),
             Route("/v1/why/profile/{key}", self.why_profile, methods=["GET"]),
             Route("/v1/why/profile/{key}/not/{other}", self.why_not, methods=["GET"]),
@@ -114,6 +116,17 @@ class AdminRoutes:
         name = _destination(body)
         done = await self._surface.replay(name, from_offset=offset, from_time_us=time_us)
         return answer(done)
+
+    async def backup(self, request: Request) -> Response:
+        """`{"directory": path}`: a copy of the store without the keys, on the daemon's machine."""
+        body = await body_of(request)
+        given = body.get("directory")
+        if body.keys() - {"directory"} or not isinstance(given, str) or "\0" in given:
+            raise Refused("name the directory to make")
+        directory = Path(given)
+        if not directory.is_absolute():
+            raise Refused("directory must be an absolute path")
+        return answer(await self._surface.backup(directory), 201)
 
     async def why_event(self, request: Request) -> Response:
         """The causal chain of one event, by its messageId."""

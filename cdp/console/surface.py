@@ -12,6 +12,7 @@ from cdp.errors import CdpError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cdp.identity.history import History
     from cdp.identity.profiles import Profiles
@@ -86,4 +87,8 @@ class ControlSurface(Protocol):
         self, destination: str, *, from_offset: int | None, from_time_us: int | None
     ) -> dict[str, Any]:
         """Offers a destination what it was offered since then again. Raises NotFound, Refused."""
+        ...
+
+    async def backup(self, directory: Path) -> dict[str, Any]:
+        """Copies the store, which goes on, without the keys. Raises Refused."""
         ...

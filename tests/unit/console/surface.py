@@ -71,6 +71,10 @@ class Surface:
         self.orders.append(("replay", destination, from_offset, from_time_us))
         return {"offered": 2}
 
+    async def backup(self, directory):
+        self.orders.append(("backup", directory))
+        return {"directory": str(directory), "files": 3, "bytes": 4}
+
 
 def became(**fields):
     """One thing that became of an event."""

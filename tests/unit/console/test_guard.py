@@ -20,6 +20,7 @@ MATRIX = {
     ("GET", "/v1/dead-letters"): CLOSED,
     ("POST", "/v1/redrive"): CLOSED,
     ("POST", "/v1/replay"): CLOSED,
+    ("POST", "/v1/backup"): CLOSED,
     ("GET", "/v1/why/event/{message_id}"): CLOSED,
     ("GET", "/v1/why/profile/{key}"): CLOSED,
     ("GET", "/v1/why/profile/{key}/not/{other}"): CLOSED,
