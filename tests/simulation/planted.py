@@ -384,8 +384,26 @@ BUGS: Final[dict[str, Callable[[], Any]]] = {
     )
 }
 
-# Worlds in which a bug shows that needs a rare company: little room, or a power cut in time.
+_GRANTED: Final = (("analytics", True), ("marketing", True))
+
+# Worlds in which a bug shows that needs a rare company: little room, a power cut in time, or people
+# of whom one more device is known without a word about consent.
 WORLDS: Final[dict[str, dict[str, Any]]] = {
+    "standing_never_refreshed": {
+        "people": 1,
+        "devices_each": 6,
+        "devices_shared": 0,
+        "events": 60,
+        "stamp_part": 0.2,
+        "grant_part": 0.5,
+        "consent_before": _GRANTED,
+        "consent_after": _GRANTED,
+        "late_part": 0.0,
+        "erasures": (),
+        "crash_at_sync": None,
+        "crash_at_write": None,
+        "crash_every_s": None,
+    },
     "death_is_not_awaited": {
         "attempts_max": 1,
         "people": 1,

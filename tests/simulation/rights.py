@@ -102,7 +102,19 @@ def justified(
         )
         if refused or not all(said) or (opt_in and (silent or not said)):
             return True
+        if opt_in and _is_of_a_shared_device(message):
+            return True
     return False
+
+
+def _is_of_a_shared_device(message: Message) -> bool:
+    """Whether an event names a device of several people, and nobody.
+
+    It goes to whoever was signed in there. What was granted on the device is nobody's grant, so
+    whether that person had agreed by then is not to be told from here.
+    """
+    names_somebody = message.body.get("userId") is not None
+    return not names_somebody and str(message.body.get("anonymousId")).startswith("tablet-")
 
 
 def ever_denied(world: World, outlet: OutletOptions, message: Message) -> bool:
