@@ -314,22 +314,26 @@ class World:
                 nursery.start_soon(self._erase_one, at_s, person, f"erasure-{number}")
 
     async def _erase_one(self, at_s: float, person: int, external_id: str) -> None:
+        """Each asks until their own request is heard, though another may have been for the same."""
         await trio.sleep_until(self.began_s + at_s)
-        while not self.ending and person not in self.erased:
+        is_sealed = False
+        while not self.ending and not is_sealed:
             if self.daemon is not None and self.daemon.ready:
                 self.asked_to_erase.add(person)
                 with suppress(StorageError, Overloaded, Crash), trio.move_on_after(60):
-                    await self._until_sealed(self.daemon, person, external_id)
+                    is_sealed = await self._until_sealed(self.daemon, person, external_id)
             await trio.sleep(1)
 
-    async def _until_sealed(self, daemon: Daemon, person: int, external_id: str) -> None:
+    async def _until_sealed(self, daemon: Daemon, person: int, external_id: str) -> bool:
         request_id = await daemon.erase(f"user-{person}", external_id)
         waiting = ("verified", "approved")
         while self.daemon is daemon and daemon.state_of(request_id) in waiting:  # noqa: ASYNC110
             await trio.sleep(0.5)
-        if self.daemon is daemon and not self._is_cut:
+        is_sealed = self.daemon is daemon and not self._is_cut
+        if is_sealed:
             self.erased.setdefault(person, trio.current_time())
             self.record("sealed", person)
+        return is_sealed
 
     async def observe(self) -> None:
         """Looks at the books while everything runs."""
