@@ -40,6 +40,13 @@ FAMILIES: Final = (
     "recipients",  # profile id 16 + destination name -> when it first got something of the profile
     "requests",  # request id 16 -> a data subject's request: what it asks, and how far it is
     "erasures",  # request id 16 + destination name -> the erasure's job at a destination
+    "definitions",  # "d" + definition u32 -> an audience or a computed trait
+    "homes",  # leaf node 16 + anchor node 16 -> what its events contributed to measures
+    "people",  # profile id 16 -> its homes, memberships, edges and computed traits
+    "timers",  # due_us u64 + profile id 16 -> empty: when an answer about the profile may change
+    "members",  # definition u32 + profile id 16 -> since when
+    "membership_history",  # definition u32 + profile id 16 + offset u64 -> entered, exited
+    "backfills",  # leaf node 16 + anchor node 16 -> what a running backfill found
     "audit",  # seq u64 -> audit record; 0xff + its size u64 -> signed checkpoint
 )
 
