@@ -1,9 +1,8 @@
 """One step of the fold from events to people: rows, changes and the fragments of a batch.
 
 A step takes a batch of events across the language border in one call, or a few where devices are
-shared, and writes in event order: the resolver's rows, new identifiers, sign-ins, timeline rows
-and changes. A merge, split or rename that an event caused stands before the `RESOLVED` change of
-that event, so that a reader of the change log always knows the profile that an event is about.
+shared or identifiers new, and writes in event order: the resolver's rows, new identifiers,
+sign-ins, timeline rows and changes (`cdp.identity.telling`).
 Fragments are written last, each once, however many events of the batch touched it. What holds raw
 values, identifiers and fragments, is sealed in one go for those whom it is about.
 
@@ -25,8 +24,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cdp._matcher import Resolver, attribute
-from cdp.domain import change
-from cdp.domain.change import MERGED, RENAMED, RESOLVED, SPLIT, Change
 from cdp.domain.identifier import NAMESPACES, NODE_BYTES, Identifier
 from cdp.domain.naming import ANONYMOUS_ID, CRM_ID, USER_ID, Named
 from cdp.identity.facts import EventFacts, decode_facts
@@ -49,6 +46,7 @@ from cdp.identity.rows import (
     timeline_tail,
 )
 from cdp.identity.sealing import SealedPuts, SealedRows
+from cdp.identity.telling import changes_by_erasure, changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -57,16 +55,14 @@ if TYPE_CHECKING:
     from cdp._matcher import Namer, Resolution
     from cdp.domain.profile import Fragment
     from cdp.identity.sealing import Vault
+    from cdp.identity.telling import Decided
     from cdp.identity.traces import Traces
     from cdp.storage.log import Entry, Log
     from cdp.storage.store import Batch, Store
 
 PERSONS: Final = (USER_ID, CRM_ID)  # an identifier that is seen with several of these is shared
 
-Decided = tuple[bytes, bytes]  # the leaf of an event, and the profile that it is about
 Fresh = dict[bytes, list[Login]]  # sign-ins of the batch in hand, by device
-
-CHANGE_KINDS: Final = {"merged": MERGED, "split": SPLIT, "renamed": RENAMED}
 
 
 class Suppression(Protocol):
@@ -131,7 +127,7 @@ class IdentityFold:
             self._put_identifiers(puts, resolution)
             seen = zip(entries[start:end], events[start:end], observations[start:end], strict=True)
             part = self._put_history(batch, seen, resolution, fresh)
-            records += changes_of(entries[start:end], resolution, part)
+            records += changes_of(entries[start:end], resolution, part, self._resolver)
             decided += part
             start = end
         self._put_fragments(puts, events, decided)
@@ -160,7 +156,8 @@ class IdentityFold:
         self._note_moved(resolution)
         self._moved |= gone | {device for device, _, _ in traces.stretches}
         if resolution.changes:
-            self._changes.append(batch, changes_by_erasure(resolution, cause_offset))
+            records = changes_by_erasure(resolution, cause_offset, self._resolver)
+            self._changes.append(batch, records)
         self._ahead = False
 
     def abandon(self) -> None:
@@ -215,16 +212,23 @@ class IdentityFold:
         self._note_moved(resolution)
 
     def _part_end(self, observations: Sequence[Observed], start: int) -> int:
-        """How far the resolver may go at once: to the next event that may be on a shared device.
+        """How far the resolver may go at once: to the next event after which it is asked.
 
-        Who was signed in there is asked right after that event, so that the answer does not
-        depend on where batches happen to end. A device may also become shared within the part,
-        by a sign-in on it; such a device counts as shared, which costs a call, not the truth.
+        That is one that may be on a shared device: who was signed in there? And one that names
+        somebody anew beside its leaf: whose is that? Asked right after the event, so that the
+        answer does not depend on where batches happen to end. A device may also become shared
+        within the part, by a sign-in on it; such a device counts as shared, which costs a call,
+        not the truth.
         """
         node_of, is_shared = self._resolver.node, self._resolver.is_shared
+        profile_of = self._resolver.profile_of
         signed_in: set[str] = set()
         for index in range(start, len(observations)):
             named = observations[index][3]
+            for code, value in named[1:]:
+                node = node_of(code, value)
+                if node is not None and profile_of(node) is None:
+                    return index + 1
             device = lone_device(named, node_of)
             if device is None:
                 signed_in.update(value for code, value in named if code == ANONYMOUS_ID)
@@ -243,19 +247,20 @@ class IdentityFold:
         resolution: Resolution,
         fresh: Fresh,
     ) -> list[Decided]:
-        """Writes timeline and sign-ins; returns each event's leaf and profile."""
+        """Writes timeline and sign-ins; returns what each event is about."""
         put = batch.put
         decided: list[Decided] = []
         for ((offset, _), event, observed), resolved in zip(seen, resolution.events, strict=True):
             leaf, profile_id, _, shared, _ = resolved
+            person = b""
             if leaf:
                 time_us = observed[0]
                 put("timeline", leaf + timeline_tail(time_us, offset), TYPE_CODES[event.type])
                 if shared:
-                    profile_id = self._attributed(leaf, time_us, fresh)
+                    person, profile_id = self._attributed(leaf, time_us, fresh)
                 elif event.user_id and event.anonymous_id:
                     self._sign_in(put, observed, leaf, fresh)
-            decided.append((leaf, profile_id))
+            decided.append((leaf, profile_id, person))
         return decided
 
     def _sign_in(
@@ -275,18 +280,19 @@ class IdentityFold:
         put("logins", device + login_time(time_us) + leaf, b"")
         fresh.setdefault(device, []).append((time_us, leaf))
 
-    def _attributed(self, device: bytes, time_us: int, fresh: Fresh) -> bytes:
-        """The profile of whoever was on a shared device; empty where that is nobody's guess."""
+    def _attributed(self, device: bytes, time_us: int, fresh: Fresh) -> tuple[bytes, bytes]:
+        """Who was on a shared device, and their profile; empty where that is nobody's guess."""
         logins = logins_near(self._store, device, time_us)
         if device in fresh:
             logins = merged(logins, fresh[device])
         person, _ = attribute(logins, time_us)
-        return (self._resolver.profile_of(person) or b"") if person else b""
+        profile_id = self._resolver.profile_of(person) if person else None
+        return (person, profile_id) if profile_id else (b"", b"")
 
     def _put_fragments(
         self, puts: SealedPuts, events: Sequence[EventFacts], decided: Sequence[Decided]
     ) -> None:
-        nodes = {leaf: None for leaf, _ in decided}
+        nodes = {leaf: None for leaf, _, _ in decided}
         nodes.pop(b"", None)
         groups: dict[str, bytes] = {}
         for event in events:
@@ -294,7 +300,7 @@ class IdentityFold:
                 groups[event.group_id] = group_node(self._key, event.group_id)
         nodes.update(dict.fromkeys(groups.values()))
         taken: dict[bytes, Fragment] = self._cache.take(nodes)
-        for event, (leaf, _) in zip(events, decided, strict=True):
+        for event, (leaf, _, _) in zip(events, decided, strict=True):
             if leaf:
                 apply_event(taken[leaf], event)
             if event.type == "group" and event.group_id:
@@ -312,33 +318,6 @@ def lone_device(named: Sequence[Named], node_of: Callable[[int, str], bytes | No
     if len(named) > 1 and named[1][0] == ANONYMOUS_ID and node_of(*named[0]) is None:
         return named[1][1]
     return None
-
-
-def changes_of(
-    entries: Sequence[Entry], resolution: Resolution, decided: Sequence[Decided]
-) -> list[bytes]:
-    """The records of the change log: for each event what it caused, then what it is about."""
-    encode = change.encode
-    caused: dict[int, list[bytes]] = {}
-    for index, kind, profile_id, other in resolution.changes:
-        made = Change(CHANGE_KINDS[kind], entries[index].offset, profile_id, b"", other)
-        caused.setdefault(index, []).append(encode(made))
-    records: list[bytes] = []
-    for index, (entry, (leaf, profile_id)) in enumerate(zip(entries, decided, strict=True)):
-        if index in caused:
-            records += caused[index]
-        records.append(encode(Change(RESOLVED, entry.offset, profile_id, leaf)))
-    return records
-
-
-def changes_by_erasure(resolution: Resolution, cause_offset: int) -> list[bytes]:
-    """The records of the change log about others when somebody was erased."""
-    return [
-        change.encode(
-            Change(CHANGE_KINDS[kind], cause_offset, profile_id, b"", other, by_erasure=True)
-        )
-        for _, kind, profile_id, other in resolution.changes
-    ]
 
 
 def put_graph(batch: Batch, resolution: Resolution) -> None:

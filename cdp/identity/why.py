@@ -170,7 +170,7 @@ def caused_by(changes: Log, cause_offset: int) -> list[Change]:
             change = decode_change(entry.record)
             if change.cause_offset != cause_offset:
                 return found
-            if not change.by_erasure:
+            if not change.by_erasure and change.kind in CHANGE_NAMES:
                 found.append(change)
         offset = entries[-1].offset + 1
     return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cdp.domain.change import Activation, decode_change
+from cdp.domain.change import CONSENTED, INTRODUCED, Activation, decode_change
 from cdp.storage.fold import run_fold
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 READER: Final = "segmentation"
 
+KEPT: Final = (INTRODUCED, CONSENTED)  # for who keeps who is whose: no destination hears of it
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -33,7 +35,7 @@ def activations_of(changes: Iterable[Entry]) -> list[bytes]:
     found = []
     for _, record in changes:
         change = decode_change(record)
-        if change.by_erasure:
+        if change.by_erasure or change.kind in KEPT:
             continue
         other, leaf = change.other_profile_id, change.leaf
         found.append(

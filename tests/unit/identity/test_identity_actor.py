@@ -53,7 +53,7 @@ async def test_the_actor_resolves_what_waits_and_what_comes_until_told_to_stop(
         nursery.start_soon(actor.run)
         await world.changes.wait(1)
         world.accept(EVENTS[2:])
-        await world.changes.wait(2)
+        await world.changes.wait(world.changes.published)
         assert actor.resolver is not None
         stopping.set()
     assert [change.cause_offset for change in world.resolved()] == [0, 1, 2]
@@ -74,7 +74,8 @@ async def test_a_crashed_actor_goes_on_from_the_store_with_nothing_lost_or_twice
 
     async with open_supervisor(on_crash=on_crash) as supervisor:
         supervisor.start(Actor("identity", actor.run, restart=RestartPolicy()))
-        await changes.wait(2)
+        await changes.wait(0)
+        await changes.wait(changes.published)
         stopping.set()
     assert crashes == ["planted", "planted"]
     world.open()
